@@ -1,0 +1,50 @@
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace ring_attention {
+
+/// Everything that this library throws. The message says what was given and what was expected, and
+/// whatever was to be changed is as it was before the call.
+class Error : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+};
+
+/// A tensor, chunk count or length that does not fit.
+class ShapeError : public Error {
+  public:
+    using Error::Error;
+};
+
+/// A file that cannot be read or written, or whose content is not what was expected.
+class FileError : public Error {
+  public:
+    using Error::Error;
+};
+
+/// The ranks of a ring disagree, or one of them is gone.
+class RingError : public Error {
+  public:
+    using Error::Error;
+};
+
+/// "[2, 60, 288]"
+template <class Extents>
+std::string shape_text(const Extents& extents) {
+    std::string text = "[";
+    for (const auto extent : extents) text += (text.size() > 1 ? ", " : "") + std::to_string(extent);
+    return text + "]";
+}
+
+/// Throws unless the tensor has the shape that was expected.
+template <class Given, class Expected>
+void require_shape(const char* what, const Given& given, const Expected& expected) {
+    const std::string given_text = shape_text(given);
+    const std::string expected_text = shape_text(expected);
+    if (given_text != expected_text)
+        throw ShapeError(std::string(what) + " has shape " + given_text + ", expected " + expected_text);
+}
+
+}  // namespace ring_attention

@@ -1,0 +1,151 @@
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include <unsupported/Eigen/CXX11/ThreadPool>
+
+#include <ring_attention/core/error.hpp>
+#include <ring_attention/core/types.hpp>
+
+namespace ring_attention {
+
+namespace detail {
+
+/// RING_ATTENTION_NUM_THREADS where it is set, else the cores.
+inline int default_num_threads() {
+    const char* given = std::getenv("RING_ATTENTION_NUM_THREADS");
+    if (given == nullptr || *given == '\0') return std::max(1, int(std::thread::hardware_concurrency()));
+    char* end = nullptr;
+    const long count = std::strtol(given, &end, 10);
+    if (*end != '\0' || count < 1 || count > 4096)
+        throw Error("RING_ATTENTION_NUM_THREADS is '" + std::string(given) +
+                    "', expected a number from 1 to 4096");
+    return int(count);
+}
+
+/// The one pool of the process. The thread that calls parallel_for works too, so it has one thread less.
+class SharedPool {
+  public:
+    static SharedPool& instance() {
+        static SharedPool pool(default_num_threads());
+        return pool;
+    }
+
+    int num_threads() {
+        const std::lock_guard lock(mutex_);
+        return num_threads_;
+    }
+
+    void resize(int num_threads) {
+        const std::lock_guard lock(mutex_);
+        if (num_threads == num_threads_) return;
+        workers_ = start(num_threads);
+        num_threads_ = num_threads;
+    }
+
+    /// Work that is under way keeps the pool it began on.
+    std::shared_ptr<Eigen::ThreadPool> workers() {
+        const std::lock_guard lock(mutex_);
+        return workers_;
+    }
+
+  private:
+    explicit SharedPool(int num_threads) : workers_(start(num_threads)), num_threads_(num_threads) {}
+
+    static std::shared_ptr<Eigen::ThreadPool> start(int num_threads) {
+        return num_threads > 1 ? std::make_shared<Eigen::ThreadPool>(num_threads - 1) : nullptr;
+    }
+
+    std::mutex mutex_;
+    std::shared_ptr<Eigen::ThreadPool> workers_;
+    int num_threads_;
+};
+
+/// True on a thread that is inside a task: a parallel_for in there runs on that thread alone, so that no
+/// worker ever waits for another.
+inline thread_local bool inside_task = false;
+
+struct InsideTask {
+    InsideTask() { inside_task = true; }
+    ~InsideTask() { inside_task = false; }
+    InsideTask(const InsideTask&) = delete;
+    InsideTask& operator=(const InsideTask&) = delete;
+};
+
+/// The tasks of one parallel_for: whoever is free takes the next; the first exception ends the rest.
+template <class Task>
+class TaskQueue {
+  public:
+    TaskQueue(Index count, const Task& task) : count_(count), task_(task) {}
+
+    void work() noexcept {
+        const InsideTask mark;
+        for (Index next = taken_++; next < count_; next = taken_++) {
+            try {
+                task_(next);
+            } catch (...) {
+                const std::lock_guard lock(mutex_);
+                if (!failure_) failure_ = std::current_exception();
+                taken_ = count_;
+            }
+        }
+    }
+
+    void rethrow_failure() {
+        if (failure_) std::rethrow_exception(failure_);
+    }
+
+  private:
+    const Index count_;
+    const Task& task_;
+    std::atomic<Index> taken_{0};
+    std::mutex mutex_;
+    std::exception_ptr failure_;
+};
+
+}  // namespace detail
+
+/// The number of threads that work inside a call: RING_ATTENTION_NUM_THREADS, else the cores. No result
+/// depends on it.
+inline int num_threads() {
+    return detail::SharedPool::instance().num_threads();
+}
+
+/// Sets it for the process. Throws Error where count < 1.
+inline void set_num_threads(int count) {
+    if (count < 1) throw Error("set_num_threads: " + std::to_string(count) + " threads, expected at least 1");
+    detail::SharedPool::instance().resize(count);
+}
+
+/// Calls task(0) ... task(count - 1), in any order and on any thread. For the bits to be the same with any
+/// number of threads, no two tasks may write to one place and what a task does may depend on its number
+/// alone.
+template <class Task>
+void parallel_for(Index count, const Task& task) {
+    const auto workers =
+        count > 1 && !detail::inside_task ? detail::SharedPool::instance().workers() : nullptr;
+    if (!workers) {
+        for (Index i = 0; i < count; ++i) task(i);
+        return;
+    }
+    detail::TaskQueue<Task> queue(count, task);
+    const auto helpers = unsigned(std::min<Index>(workers->NumThreads(), count - 1));
+    Eigen::Barrier finished(helpers);
+    for (unsigned i = 0; i < helpers; ++i)
+        workers->Schedule([&] {
+            queue.work();
+            finished.Notify();
+        });
+    queue.work();
+    finished.Wait();
+    queue.rethrow_failure();
+}
+
+}  // namespace ring_attention

@@ -1,0 +1,94 @@
+#pragma once
+
+#include <string_view>
+
+#include <ring_attention/layers/dropout.hpp>
+#include <ring_attention/layers/feed_forward.hpp>
+#include <ring_attention/layers/layer_norm.hpp>
+#include <ring_attention/layers/ring_attention.hpp>
+
+namespace ring_attention {
+
+struct BlockOptions {
+    Index width = 0;
+    Index heads = 1;
+    float dropout = 0;
+};
+
+/// The residual block, norms first:
+///   x += dropout(attention(attn_norm(x)))
+///   x += dropout(ffn_down(gelu(ffn_up(ffn_norm(x)))))       ffn_up: width -> 4 width
+template <class T, BlockOptions options>
+struct Block {
+    using Scalar = T;
+    static constexpr Index in_width = options.width, out_width = options.width;
+    static constexpr std::string_view part_separator = "_";
+
+    LayerNorm<T, options.width> attn_norm;
+    RingAttention<T, options.width, options.heads> attention;
+    LayerNorm<T, options.width> ffn_norm;
+    FeedForward<T, options.width, 4 * options.width> feed_forward;
+    DropoutLayer<T, options.width, DropoutOptions{options.dropout, DropoutSite::attention}> attn_dropout;
+    DropoutLayer<T, options.width, DropoutOptions{options.dropout, DropoutSite::feed_forward}> ffn_dropout;
+
+    static void visit(auto&& f, auto&... self) {
+        f("attn_norm", self.attn_norm...);
+        f("qkv", self.attention.qkv...);
+        f("out_proj", self.attention.out_proj...);
+        f("ffn_norm", self.ffn_norm...);
+        f("ffn_up", self.feed_forward.up...);
+        f("ffn_down", self.feed_forward.down...);
+    }
+
+    struct Cache {
+        CacheOf<LayerNorm<T, options.width>> attn_norm;
+        CacheOf<RingAttention<T, options.width, options.heads>> attention;
+        CacheOf<decltype(Block::attn_dropout)> attn_dropout;
+        CacheOf<LayerNorm<T, options.width>> ffn_norm;
+        CacheOf<FeedForward<T, options.width, 4 * options.width>> feed_forward;
+        CacheOf<decltype(Block::ffn_dropout)> ffn_dropout;
+    };
+
+    Seats<T> forward(Seats<T> x, Cache* cache, const auto& pass) const {
+        Seats<T> branch = forward_seats(attn_norm, x, cache ? &cache->attn_norm : nullptr, pass);
+        branch = forward_seats(attention, std::move(branch), cache ? &cache->attention : nullptr, pass);
+        add(forward_seats(attn_dropout, std::move(branch), cache ? &cache->attn_dropout : nullptr, pass), x);
+
+        branch = forward_seats(ffn_norm, x, cache ? &cache->ffn_norm : nullptr, pass);
+        branch = forward_seats(feed_forward, std::move(branch), cache ? &cache->feed_forward : nullptr, pass);
+        add(forward_seats(ffn_dropout, std::move(branch), cache ? &cache->ffn_dropout : nullptr, pass), x);
+        return x;
+    }
+
+    Seats<T> backward(Seats<T> d, const Cache& cache, const SeatGradients<Block>& gradients,
+                      const auto& pass) const {
+        const auto through = [&](const auto& layer, Seats<T> branch, const auto& its_cache, auto&& member) {
+            return backward_seats(layer, std::move(branch), its_cache, gradients.part(member), pass);
+        };
+        Seats<T> branch = through(
+            ffn_dropout, d, cache.ffn_dropout, [](auto& b) -> auto& { return b.ffn_dropout; });
+        branch = through(
+            feed_forward, std::move(branch), cache.feed_forward,
+            [](auto& b) -> auto& { return b.feed_forward; });
+        add(through(
+                ffn_norm, std::move(branch), cache.ffn_norm, [](auto& b) -> auto& { return b.ffn_norm; }),
+            d);
+
+        branch = through(
+            attn_dropout, d, cache.attn_dropout, [](auto& b) -> auto& { return b.attn_dropout; });
+        branch = through(
+            attention, std::move(branch), cache.attention, [](auto& b) -> auto& { return b.attention; });
+        add(through(
+                attn_norm, std::move(branch), cache.attn_norm, [](auto& b) -> auto& { return b.attn_norm; }),
+            d);
+        return d;
+    }
+
+  private:
+    static void add(const Seats<T>& branch, Seats<T>& x) {
+        for (std::size_t seat = 0; seat < x.size(); ++seat)
+            parallel_rows(x[seat].rows(), [&](Index row) { x[seat].row(row) += branch[seat].row(row); });
+    }
+};
+
+}  // namespace ring_attention

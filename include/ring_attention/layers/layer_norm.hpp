@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cmath>
+
+#include <ring_attention/kernels/reduce.hpp>
+#include <ring_attention/kernels/rows.hpp>
+#include <ring_attention/layers/layer.hpp>
+
+namespace ring_attention {
+
+/// y = gamma (x - mean) / sqrt(variance + epsilon) + beta over each row, with the biased variance
+/// (Ba, Kiros, Hinton 2016, 1607.06450).
+template <class T, Index Width>
+struct LayerNorm {
+    using Scalar = T;
+    static constexpr Index in_width = Width, out_width = Width;
+    static constexpr T epsilon = T(1e-5);
+
+    RowVector<T> gamma = RowVector<T>::Ones(Width);
+    RowVector<T> beta = RowVector<T>::Zero(Width);
+
+    static void visit(auto&& f, auto&... self) {
+        f("gamma", self.gamma...);
+        f("beta", self.beta...);
+    }
+
+    struct Cache {
+        Matrix<T> normalised;            // [tokens, Width] (x - mean) / deviation
+        RowVector<T> inverse_deviation;  // [tokens]
+    };
+
+    Matrix<T> forward(Matrix<T> x, Cache* cache) const {
+        RowVector<T> inverse_deviation(x.rows());
+        parallel_rows(x.rows(), [&](Index i) {
+            auto row = x.row(i);
+            row.array() -= sum(row.data(), Width) / T(Width);
+            const T variance = dot(row.data(), row.data(), Width) / T(Width);
+            inverse_deviation[i] = T(1) / std::sqrt(variance + epsilon);
+            row *= inverse_deviation[i];
+        });
+        if (cache) *cache = {x, std::move(inverse_deviation)};
+        parallel_rows(x.rows(), [&](Index i) { x.row(i) = x.row(i).cwiseProduct(gamma) + beta; });
+        return x;
+    }
+
+    /// With n = normalised and d_n = d_y gamma: d_x = (d_n - mean(d_n) - n mean(d_n n)) / deviation.
+    Matrix<T> backward(Matrix<T> d_y, const Cache& cache, LayerNorm& gradient) const {
+        const Matrix<T>& n = cache.normalised;
+        gradient.beta += sum_of_rows(d_y);
+        RowVector<T> d_gamma = RowVector<T>::Zero(Width);
+        for (Index i = 0; i < d_y.rows(); ++i) d_gamma += d_y.row(i).cwiseProduct(n.row(i));
+        gradient.gamma += d_gamma;
+
+        parallel_rows(d_y.rows(), [&](Index i) {
+            auto d = d_y.row(i);
+            d = d.cwiseProduct(gamma);
+            const T mean_d = sum(d.data(), Width) / T(Width);
+            const T mean_dn = dot(d.data(), n.row(i).data(), Width) / T(Width);
+            d = cache.inverse_deviation[i] * (d.array() - mean_d - n.row(i).array() * mean_dn).matrix();
+        });
+        return d_y;
+    }
+};
+
+}  // namespace ring_attention

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+
+#include <ring_attention/layers/identity.hpp>
+
+namespace ring_attention {
+
+/// N layers of one type, one after the other, and a layer without parameters between each two (dropout). One
+/// type is instantiated once, whatever N.
+template <Layer L, Index N, Layer Between = Identity<typename L::Scalar, L::out_width>>
+struct Stack {
+    static_assert(SameWidth<L::out_width, L::in_width> && SameWidth<Between::in_width, L::out_width> &&
+                  SameWidth<Between::out_width, L::in_width>);
+    using Scalar = typename L::Scalar;
+    static constexpr Index in_width = L::in_width, out_width = L::out_width;
+    static constexpr std::string_view part_separator = "_";
+
+    std::array<L, std::size_t(N)> layers;
+    Between between;
+
+    /// The parts are called "1" ... "N".
+    static void visit(auto&& f, auto&... self) {
+        for (std::size_t i = 0; i < std::size_t(N); ++i) f(std::to_string(i + 1), self.layers[i]...);
+    }
+
+    struct Cache {
+        std::array<CacheOf<L>, std::size_t(N)> layers;
+        std::array<CacheOf<Between>, std::size_t(N)> between;
+    };
+
+    Seats<Scalar> forward(Seats<Scalar> x, Cache* cache, const auto& pass) const {
+        for (std::size_t i = 0; i < std::size_t(N); ++i) {
+            const auto here = pass.at_part(Index(i));
+            x = forward_seats(layers[i], std::move(x), cache ? &cache->layers[i] : nullptr, here);
+            if (i + 1 < std::size_t(N))
+                x = forward_seats(between, std::move(x), cache ? &cache->between[i] : nullptr, here);
+        }
+        return x;
+    }
+
+    Seats<Scalar> backward(Seats<Scalar> d, const Cache& cache, const SeatGradients<Stack>& gradients,
+                           const auto& pass) const {
+        const auto gradients_between = gradients.part([](Stack & stack) -> auto& { return stack.between; });
+        for (std::size_t i = std::size_t(N); i-- > 0;) {
+            const auto here = pass.at_part(Index(i));
+            if (i + 1 < std::size_t(N))
+                d = backward_seats(between, std::move(d), cache.between[i], gradients_between, here);
+            d = backward_seats(layers[i], std::move(d), cache.layers[i],
+                               gradients.part([i](Stack & stack) -> auto& { return stack.layers[i]; }), here);
+        }
+        return d;
+    }
+};
+
+}  // namespace ring_attention

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+
+#include <ring_attention/models/language_body.hpp>
+#include <ring_attention/models/model.hpp>
+#include <ring_attention/models/sequence_body.hpp>
+
+namespace ring_attention {
+
+/// [batch, seq_len, embed_dim] => the shape of options.output.
+template <Options options, class T = float>
+using SequenceModel = Model<SequenceBody<detail::Checked<options>::options, T>,
+                            detail::Checked<options>::options.num_chunks, options.output>;
+
+/// Tokens [batch, seq_len] => logits [batch, seq_len, vocabulary].
+template <LanguageOptions options, class T = float>
+using LanguageModel = Model<LanguageBody<detail::CheckedLanguage<options>::options, T>,
+                            detail::CheckedLanguage<options>::options.num_chunks, Output::all>;
+
+namespace detail {
+
+template <Visitable L>
+void initialise_parts(L& layer, const CounterRandom& random, std::uint64_t& stream) {
+    if constexpr (requires { layer.initialise(random, stream); })
+        layer.initialise(random, stream++);
+    else
+        for_each_part(
+            [&](std::string_view, auto& part) {
+                if constexpr (Visitable<std::remove_cvref_t<decltype(part)>>)
+                    initialise_parts(part, random, stream);
+            },
+            layer);
+}
+
+}  // namespace detail
+
+/// Gives every layer its initial values: a function of the seed and of the layer's place in the model.
+template <Visitable Model>
+void initialise(Model& model, std::uint64_t seed) {
+    const CounterRandom random(seed, RandomPurpose::initial_values);
+    std::uint64_t stream = 0;
+    detail::initialise_parts(model, random, stream);
+}
+
+/// auto model = build<options>(); build<options, double>(seed)
+template <Options options, class T = float>
+SequenceModel<options, T> build(std::uint64_t seed = 0) {
+    SequenceModel<options, T> model;
+    initialise(model, seed);
+    return model;
+}
+
+template <LanguageOptions options, class T = float>
+LanguageModel<options, T> build(std::uint64_t seed = 0) {
+    LanguageModel<options, T> model;
+    initialise(model, seed);
+    return model;
+}
+
+}  // namespace ring_attention

@@ -1,0 +1,195 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <ring_attention/core/tensor.hpp>
+#include <ring_attention/layers/dropout.hpp>
+#include <ring_attention/layers/embedding.hpp>
+#include <ring_attention/models/gradient_chain.hpp>
+#include <ring_attention/models/pooling.hpp>
+
+namespace ring_attention {
+
+/// A body that starts from vectors: any SequenceLayer.
+template <class B>
+concept VectorBody = SequenceLayer<B>;
+
+/// A body that starts from tokens, below `vocabulary`.
+template <class B>
+concept TokenBody = Visitable<B> && requires {
+    B::vocabulary;
+};
+
+namespace detail {
+
+/// What goes in at the door of a body: [batch, seq_len, in_width], or tokens [batch, seq_len].
+template <class Body>
+struct InputOf {
+    using type = Tensor<typename Body::Scalar, 3>;
+    static constexpr Index width = Body::in_width;
+};
+template <TokenBody Body>
+struct InputOf<Body> {
+    using type = Tensor<Token, 2>;
+    static constexpr Index width = 1;
+};
+
+}  // namespace detail
+
+/// A model: a body with doors for tensors, on a ring of num_chunks seats. Call it for inference; forward and
+/// backward for learning. Each takes a ring as its last argument (none: all seats in this process); on
+/// several ranks, a tensor with a seq_len holds this rank's tokens (see Share), and one without is the same
+/// on every rank.
+///
+/// The parameters are walked with for_each_parameter; a gradient is a Model of the same type.
+template <class Body, Index num_chunks, Output output>
+requires VectorBody<Body> || TokenBody<Body>
+struct Model {
+    using Scalar = typename Body::Scalar;
+    using InputTensor = typename detail::InputOf<Body>::type;
+    using OutputTensor = Tensor<Scalar, output == Output::all ? 3 : 2>;
+    static constexpr Index out_width = Body::out_width;
+
+    Body body;
+
+    static void visit(auto&& f, auto&... self) { Body::visit(f, self.body...); }
+
+    /// What backward needs to remember of a forward pass.
+    struct Cache {
+        std::optional<Share> share;
+        Index batch = 0;
+        typename Body::Cache body;
+    };
+
+    /// Inference: [batch, seq_len, in_width] or tokens [batch, seq_len] => the shape of `output`. Throws
+    /// ShapeError where the input does not fit, Error where a token is not in the vocabulary.
+    OutputTensor operator()(const InputTensor& x) const {
+        LocalRing ring;
+        return (*this)(x, ring);
+    }
+
+    template <Ring R>
+    OutputTensor operator()(const InputTensor& x, R& ring) const {
+        return run(x, nullptr, NoDropout{}, ring);
+    }
+
+    /// As model(x), and fills the cache.
+    OutputTensor forward(const InputTensor& x, Cache& cache) const {
+        LocalRing ring;
+        return forward(x, cache, ring);
+    }
+
+    template <Ring R>
+    OutputTensor forward(const InputTensor& x, Cache& cache, R& ring) const {
+        return run(x, &cache, NoDropout{}, ring);
+    }
+
+    /// In training mode: with a Dropout{seed, step}, or masks of the caller's own.
+    template <DropoutMasks Masks>
+    OutputTensor forward(const InputTensor& x, Cache& cache, const Masks& masks) const {
+        LocalRing ring;
+        return forward(x, cache, masks, ring);
+    }
+
+    template <DropoutMasks Masks, Ring R>
+    OutputTensor forward(const InputTensor& x, Cache& cache, const Masks& masks, R& ring) const {
+        return run(x, &cache, masks, ring);
+    }
+
+    /// The gradient of dot(d_output, output) with respect to the input is returned (nothing for tokens);
+    /// those of the parameters are added to `gradient`, which on several ranks is the same on all, before and
+    /// after. Throws ShapeError where d_output is not of the output's shape, Error where the cache holds no
+    /// forward pass.
+    auto backward(const OutputTensor& d_output, const Cache& cache, Model& gradient) const {
+        LocalRing ring;
+        return backward(d_output, cache, gradient, ring);
+    }
+
+    template <Ring R>
+    auto backward(const OutputTensor& d_output, const Cache& cache, Model& gradient, R& ring) const {
+        if (!cache.share) throw Error("backward: the cache holds no forward pass");
+        const Share& share = *cache.share;
+        require_shape("d_output", d_output.dimensions(), output_shape(cache.batch, share));
+        if (share.rank() != ring.rank() || share.ranks() != ring.ranks())
+            throw RingError("backward: the cache is of another ring than the one given");
+        const Pass<R, NoDropout> pass{ring, share, cache.batch, NoDropout{}};
+        Seats<Scalar> d = leave_backward(d_output, share);
+        add_seat_gradients(gradient, ring, share, [&](const SeatGradients<Model>& gradients) {
+            const auto of_body = gradients.part([](auto& model) -> auto& { return model.body; });
+            if constexpr (TokenBody<Body>)
+                body.backward(std::move(d), cache.body, of_body, pass);
+            else
+                d = body.backward(std::move(d), cache.body, of_body, pass);
+        });
+        if constexpr (!TokenBody<Body>) {
+            InputTensor d_input(cache.batch, share.num_tokens(), detail::InputOf<Body>::width);
+            join_seats(d, cache.batch, share, d_input.data());
+            return d_input;
+        }
+    }
+
+  private:
+    template <class Masks, Ring R>
+    OutputTensor run(const InputTensor& x, Cache* cache, const Masks& masks, R& ring) const {
+        const Share share = enter(x, ring);
+        const Index batch = x.dimension(0);
+        const Pass<R, Masks> pass{ring, share, batch, masks};
+        if (cache) cache->share.reset();  // no pass to go back through, should this one fail
+        const Seats<Scalar> seats =
+            body.forward(split_seats(x.data(), batch, detail::InputOf<Body>::width, share),
+                         cache ? &cache->body : nullptr, pass);
+        if (cache) {
+            cache->share = share;
+            cache->batch = batch;
+        }
+        return leave(seats, batch, share, ring);
+    }
+
+    /// Checks the input, and finds this rank's share of the whole sequence.
+    template <Ring R>
+    static Share enter(const InputTensor& x, R& ring) {
+        if constexpr (!TokenBody<Body>)
+            if (x.dimension(2) != Body::in_width)
+                throw ShapeError("x has shape " + shape_text(x.dimensions()) +
+                                 ", expected [batch, seq_len, " + std::to_string(Body::in_width) + "]");
+        if (x.dimension(0) < 1)
+            throw ShapeError("x has shape " + shape_text(x.dimensions()) +
+                             ", expected a batch of at least 1");
+        if constexpr (TokenBody<Body>)
+            for (Index i = 0; i < x.size(); ++i)
+                if (x.data()[i] < 0 || x.data()[i] >= Body::vocabulary)
+                    throw Error("token " + std::to_string(x.data()[i]) + ", expected 0 to " +
+                                std::to_string(Body::vocabulary - 1));
+        return agree_on_share(ring, num_chunks, x.dimension(0), x.dimension(1));
+    }
+
+    static auto output_shape(Index batch, const Share& share) {
+        if constexpr (output == Output::all)
+            return std::array<Index, 3>{batch, share.num_tokens(), out_width};
+        else
+            return std::array<Index, 2>{batch, out_width};
+    }
+
+    template <Ring R>
+    static OutputTensor leave(const Seats<Scalar>& seats, Index batch, const Share& share, R& ring) {
+        OutputTensor y(output_shape(batch, share));
+        if constexpr (output == Output::all)
+            join_seats(seats, batch, share, y.data());
+        else
+            Eigen::Map<Matrix<Scalar>>(y.data(), batch, out_width) = pool(output, seats, batch, share, ring);
+        return y;
+    }
+
+    static Seats<Scalar> leave_backward(const OutputTensor& d_output, const Share& share) {
+        const Index batch = d_output.dimension(0);
+        if constexpr (output == Output::all)
+            return split_seats(d_output.data(), batch, out_width, share);
+        else
+            return pool_backward<Scalar>(
+                output, Eigen::Map<const Matrix<Scalar>>(d_output.data(), batch, out_width), share);
+    }
+};
+
+}  // namespace ring_attention

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <ring_attention/core/types.hpp>
+
+namespace ring_attention {
+
+/// What a model gives for [batch, seq_len, embed_dim].
+enum class Output {
+    last_timestep,  ///< [batch, hidden_size]
+    all,            ///< [batch, seq_len, hidden_size]
+    mean_pool,      ///< [batch, hidden_size], the mean over the timesteps
+};
+
+/// The sequence model's options. A wrong one is a compile error in one sentence.
+struct Options {
+    int embed_dim = 0;      ///< width of the input, required
+    int hidden_size = 256;  ///< width inside and of the output
+    int num_heads = 4;
+    int num_chunks = 4;  ///< seats of the ring; changes results by rounding only
+    int num_layers = 4;
+    float dropout = 0.1f;  ///< rate, in training only
+    int window_size = 60;  ///< the length for which buffers are sized ahead; bounds nothing
+    Output output = Output::last_timestep;
+};
+
+/// The width of the output.
+template <Options options>
+constexpr Index output_size() {
+    return options.hidden_size;
+}
+
+/// The language model's options.
+struct LanguageOptions {
+    int vocabulary = 256;  ///< number of tokens: 256 for bytes
+    int hidden_size = 256;
+    int num_heads = 4;
+    int num_chunks = 4;
+    int num_layers = 4;
+    float dropout = 0.1f;
+};
+
+namespace detail {
+
+/// The rules that all transformer options share.
+template <class O>
+constexpr bool valid_transformer(const O& o) {
+    return o.hidden_size > 0 && o.num_heads > 0 && o.hidden_size % o.num_heads == 0 && o.num_chunks > 0 &&
+           o.num_layers > 0 && o.dropout >= 0 && o.dropout < 1;
+}
+
+/// The first rule that is broken, in one readable line.
+template <Options o>
+struct Checked {
+    static constexpr bool heads = o.hidden_size > 0 && o.num_heads > 0;
+    static_assert(o.embed_dim > 0, "Options: embed_dim is required and must be positive");
+    static_assert(o.hidden_size > 0, "Options: hidden_size must be positive");
+    static_assert(o.num_heads > 0, "Options: num_heads must be positive");
+    static_assert(!heads || o.hidden_size % (heads ? o.num_heads : 1) == 0,
+                  "Options: num_heads must divide hidden_size");
+    static_assert(o.num_chunks > 0, "Options: num_chunks must be positive");
+    static_assert(o.num_layers > 0, "Options: num_layers must be positive");
+    static_assert(o.dropout >= 0 && o.dropout < 1, "Options: dropout must be at least 0 and less than 1");
+    static_assert(o.window_size > 0, "Options: window_size must be positive");
+
+    /// Any valid options in place of invalid ones, so that the sentence above is the only error.
+    static constexpr Options options = o.embed_dim > 0 && valid_transformer(o)
+                                           ? o
+                                           : Options{.embed_dim = 1, .hidden_size = 1, .num_heads = 1};
+};
+
+template <LanguageOptions o>
+struct CheckedLanguage {
+    static constexpr bool heads = o.hidden_size > 0 && o.num_heads > 0;
+    static_assert(o.vocabulary > 0, "LanguageOptions: vocabulary must be positive");
+    static_assert(o.hidden_size > 0, "LanguageOptions: hidden_size must be positive");
+    static_assert(o.num_heads > 0, "LanguageOptions: num_heads must be positive");
+    static_assert(!heads || o.hidden_size % (heads ? o.num_heads : 1) == 0,
+                  "LanguageOptions: num_heads must divide hidden_size");
+    static_assert(o.num_chunks > 0, "LanguageOptions: num_chunks must be positive");
+    static_assert(o.num_layers > 0, "LanguageOptions: num_layers must be positive");
+    static_assert(o.dropout >= 0 && o.dropout < 1,
+                  "LanguageOptions: dropout must be at least 0 and less than 1");
+
+    static constexpr LanguageOptions options = o.vocabulary > 0 && valid_transformer(o)
+                                                   ? o
+                                                   : LanguageOptions{
+                                                         .vocabulary = 1, .hidden_size = 1, .num_heads = 1};
+};
+
+}  // namespace detail
+
+}  // namespace ring_attention

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <ring_attention/layers/block.hpp>
+#include <ring_attention/layers/stack.hpp>
+
+namespace ring_attention {
+
+/// Blocks "ring_1" ... "ring_{Layers}", dropout between them, and a last norm "final_norm".
+template <class T, BlockOptions options, Index Layers>
+struct Transformer {
+    using Scalar = T;
+    static constexpr Index in_width = options.width, out_width = options.width;
+    using Between =
+        DropoutLayer<T, options.width, DropoutOptions{options.dropout, DropoutSite::between_blocks}>;
+
+    Stack<Block<T, options>, Layers, Between> blocks;
+    LayerNorm<T, options.width> final_norm;
+
+    static void visit(auto&& f, auto&... self) {
+        f("ring", self.blocks...);
+        f("final_norm", self.final_norm...);
+    }
+
+    struct Cache {
+        CacheOf<decltype(Transformer::blocks)> blocks;
+        CacheOf<decltype(Transformer::final_norm)> final_norm;
+    };
+
+    Seats<T> forward(Seats<T> x, Cache* cache, const auto& pass) const {
+        x = forward_seats(blocks, std::move(x), cache ? &cache->blocks : nullptr, pass);
+        return forward_seats(final_norm, std::move(x), cache ? &cache->final_norm : nullptr, pass);
+    }
+
+    Seats<T> backward(Seats<T> d, const Cache& cache, const SeatGradients<Transformer>& gradients,
+                      const auto& pass) const {
+        d = backward_seats(final_norm, std::move(d), cache.final_norm,
+                           gradients.part([](auto& all) -> auto& { return all.final_norm; }), pass);
+        return backward_seats(blocks, std::move(d), cache.blocks,
+                              gradients.part([](auto& all) -> auto& { return all.blocks; }), pass);
+    }
+};
+
+}  // namespace ring_attention

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <algorithm>
+
+#include <ring_attention/ring/ring.hpp>
+
+namespace ring_attention {
+
+/// The ring in one process: one rank on all seats, its own neighbour.
+class LocalRing {
+  public:
+    struct FinishedHop {
+        void finish() const {}
+    };
+
+    int rank() const { return 0; }
+    int ranks() const { return 1; }
+
+    FinishedHop start_exchange(Channel, std::span<const std::byte> sent,
+                               std::span<std::byte> received) const {
+        std::copy(sent.begin(), sent.end(), received.begin());
+        return {};
+    }
+
+    void relay(std::span<std::byte> baton, auto&& add) const { add(baton, std::size_t(0)); }
+};
+
+static_assert(Ring<LocalRing>);
+
+}  // namespace ring_attention

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <span>
+
+#include <ring_attention/core/types.hpp>
+
+namespace ring_attention {
+
+/// Messages of one channel arrive in the order in which they were sent; those of two channels do not wait for
+/// each other.
+enum class Channel { baton, key_value, gradient };
+
+namespace detail {
+
+struct AnyAddition {
+    void operator()(std::span<std::byte>, std::size_t) const {}
+};
+
+}  // namespace detail
+
+/// One rank's place in a ring of ranks. Attention, the models and the losses are written against this.
+///
+/// start_exchange(channel, sent, received) begins to send to the rank before and to receive from the rank
+/// after, one hop of the ring; what it returns ends the hop with finish(), until when neither buffer may be
+/// touched.
+///
+/// relay(baton, add) hands a baton from rank 0 to the last rank. Each calls add(part, offset) on consecutive
+/// parts of it in turn; in the end every rank holds what the last one made of it. So a sum has one order,
+/// whatever the number of ranks. Parts begin and end at multiples of 16 bytes (but for the end of the baton).
+template <class R>
+concept Ring = requires(R& ring, std::span<const std::byte> sent, std::span<std::byte> received) {
+    { ring.rank() } -> std::convertible_to<int>;
+    { ring.ranks() } -> std::convertible_to<int>;
+    ring.start_exchange(Channel::key_value, sent, received).finish();
+    ring.relay(received, detail::AnyAddition{});
+};
+
+/// relay() for numbers: add(part, first) gets a run of the numbers and the index of its first.
+template <class T, Ring R>
+void relay_numbers(R& ring, std::span<T> baton, auto&& add) {
+    ring.relay(std::as_writable_bytes(baton), [&](std::span<std::byte> part, std::size_t offset) {
+        add(std::span<T>(reinterpret_cast<T*>(part.data()), part.size() / sizeof(T)),
+            Index(offset / sizeof(T)));
+    });
+}
+
+}  // namespace ring_attention

@@ -1,0 +1,14 @@
+#pragma once
+
+// The whole library, but for MPI (mpi.hpp).
+#include <ring_attention/io/weights.hpp>
+#include <ring_attention/models/build.hpp>
+#include <ring_attention/models/sequential.hpp>
+#include <ring_attention/ring/attention.hpp>
+#include <ring_attention/ring/thread_ring.hpp>
+#include <ring_attention/training/adamw.hpp>
+#include <ring_attention/training/checkpoint.hpp>
+#include <ring_attention/training/clip.hpp>
+#include <ring_attention/training/cross_entropy.hpp>
+#include <ring_attention/training/schedule.hpp>
+#include <ring_attention/version.hpp>

@@ -1,0 +1,99 @@
+#pragma once
+
+#include <array>
+#include <cmath>
+#include <limits>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <ring_attention/core/parallel.hpp>
+#include <ring_attention/core/tensor.hpp>
+#include <ring_attention/layers/embedding.hpp>
+#include <ring_attention/ring/local_ring.hpp>
+
+namespace ring_attention {
+
+/// A target that is not counted: padding.
+inline constexpr Token ignored_target = -1;
+
+template <class T>
+struct CrossEntropy {
+    double loss = 0;           ///< mean over the targets that count, in nats; 0 where none does
+    Index count = 0;           ///< of those targets, over all ranks
+    Tensor<T, 3> d_logits;     ///< [batch, seq_len, vocabulary]
+    Tensor<double, 2> losses;  ///< [batch, seq_len] of each token, 0 where it does not count
+};
+
+namespace detail {
+
+template <class T>
+void check_targets(const Tensor<T, 3>& logits, const Tensor<Token, 2>& targets) {
+    require_shape("targets", targets.dimensions(),
+                  std::array<Index, 2>{logits.dimension(0), logits.dimension(1)});
+    for (Index i = 0; i < targets.size(); ++i) {
+        const Token target = targets.data()[i];
+        if (target != ignored_target && (target < 0 || target >= logits.dimension(2)))
+            throw Error("target " + std::to_string(target) + ", expected 0 to " +
+                        std::to_string(logits.dimension(2) - 1) + " or ignored_target");
+    }
+}
+
+/// -ln softmax(logits)[target]; d = softmax(logits) - onehot(target).
+template <class T>
+double token_cross_entropy(const T* logits, Index vocabulary, Token target, T* d) {
+    const T largest = *std::max_element(logits, logits + vocabulary);
+    double sum = 0;
+    for (Index j = 0; j < vocabulary; ++j) {
+        d[j] = std::exp(logits[j] - largest);
+        sum += double(d[j]);
+    }
+    for (Index j = 0; j < vocabulary; ++j) d[j] = T(double(d[j]) / sum);
+    d[target] -= T(1);
+    return std::log(sum) - double(logits[target] - largest);
+}
+
+}  // namespace detail
+
+/// The mean over all ranks' true tokens of -ln softmax(logits)[target], and its gradient. logits: [batch,
+/// seq_len, vocabulary]; targets: [batch, seq_len], 0 ... vocabulary - 1 or ignored_target. The sum runs over
+/// positions, then batch entries, whatever the number of ranks. Throws ShapeError or Error where the targets
+/// do not fit.
+template <class T, Ring R>
+CrossEntropy<T> cross_entropy(const Tensor<T, 3>& logits, const Tensor<Token, 2>& targets, R& ring) {
+    detail::check_targets(logits, targets);
+    const Index batch = logits.dimension(0), tokens = logits.dimension(1), vocabulary = logits.dimension(2);
+    CrossEntropy<T> result{0, 0, Tensor<T, 3>(batch, tokens, vocabulary), Tensor<double, 2>(batch, tokens)};
+    result.d_logits.setZero();
+    result.losses.setZero();
+    parallel_for(batch * tokens, [&](Index i) {
+        const Token target = targets.data()[i];
+        if (target == ignored_target) return;
+        result.losses.data()[i] = detail::token_cross_entropy(
+            logits.data() + i * vocabulary, vocabulary, target, result.d_logits.data() + i * vocabulary);
+    });
+
+    std::array<double, 2> sum_and_count{};
+    relay_numbers<double>(ring, sum_and_count, [&](std::span<double> both, Index) {
+        for (Index token = 0; token < tokens; ++token)
+            for (Index b = 0; b < batch; ++b)
+                if (targets(b, token) != ignored_target) {
+                    both[0] += result.losses(b, token);
+                    both[1] += 1;
+                }
+    });
+    if (sum_and_count[1] == 0) return result;
+    result.count = Index(sum_and_count[1]);
+    result.loss = sum_and_count[0] / sum_and_count[1];
+    const T scale = T(1 / sum_and_count[1]);
+    for (Index i = 0; i < result.d_logits.size(); ++i) result.d_logits.data()[i] *= scale;
+    return result;
+}
+
+template <class T>
+CrossEntropy<T> cross_entropy(const Tensor<T, 3>& logits, const Tensor<Token, 2>& targets) {
+    LocalRing ring;
+    return cross_entropy(logits, targets, ring);
+}
+
+}  // namespace ring_attention
