@@ -1,6 +1,7 @@
 #pragma once
 
 // The whole library, but for MPI (mpi.hpp).
+#include <ring_attention/core/digest.hpp>
 #include <ring_attention/io/weights.hpp>
 #include <ring_attention/models/build.hpp>
 #include <ring_attention/models/sequential.hpp>

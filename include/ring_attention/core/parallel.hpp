@@ -79,11 +79,25 @@ struct InsideTask {
     InsideTask& operator=(const InsideTask&) = delete;
 };
 
+/// A task to call by number, whatever its type: so the code that runs tasks is compiled once and not for each
+/// of them.
+class TaskReference {
+  public:
+    template <class Task>
+    explicit TaskReference(const Task& task)
+        : task_(&task), call_([](const void* erased, Index i) { (*static_cast<const Task*>(erased))(i); }) {}
+
+    void operator()(Index i) const { call_(task_, i); }
+
+  private:
+    const void* task_;
+    void (*call_)(const void*, Index);
+};
+
 /// The tasks of one parallel_for: whoever is free takes the next; the first exception ends the rest.
-template <class Task>
 class TaskQueue {
   public:
-    TaskQueue(Index count, const Task& task) : count_(count), task_(task) {}
+    TaskQueue(Index count, const TaskReference& task) : count_(count), task_(task) {}
 
     void work() noexcept {
         const InsideTask mark;
@@ -104,11 +118,30 @@ class TaskQueue {
 
   private:
     const Index count_;
-    const Task& task_;
+    const TaskReference task_;
     std::atomic<Index> taken_{0};
     std::mutex mutex_;
     std::exception_ptr failure_;
 };
+
+inline void run_tasks(Index count, const TaskReference& task) {
+    const auto workers = count > 1 && !inside_task ? SharedPool::instance().workers() : nullptr;
+    if (!workers) {
+        for (Index i = 0; i < count; ++i) task(i);
+        return;
+    }
+    TaskQueue queue(count, task);
+    const auto helpers = unsigned(std::min<Index>(workers->NumThreads(), count - 1));
+    Eigen::Barrier finished(helpers);
+    for (unsigned i = 0; i < helpers; ++i)
+        workers->Schedule([&] {
+            queue.work();
+            finished.Notify();
+        });
+    queue.work();
+    finished.Wait();
+    queue.rethrow_failure();
+}
 
 }  // namespace detail
 
@@ -129,23 +162,7 @@ inline void set_num_threads(int count) {
 /// alone.
 template <class Task>
 void parallel_for(Index count, const Task& task) {
-    const auto workers =
-        count > 1 && !detail::inside_task ? detail::SharedPool::instance().workers() : nullptr;
-    if (!workers) {
-        for (Index i = 0; i < count; ++i) task(i);
-        return;
-    }
-    detail::TaskQueue<Task> queue(count, task);
-    const auto helpers = unsigned(std::min<Index>(workers->NumThreads(), count - 1));
-    Eigen::Barrier finished(helpers);
-    for (unsigned i = 0; i < helpers; ++i)
-        workers->Schedule([&] {
-            queue.work();
-            finished.Notify();
-        });
-    queue.work();
-    finished.Wait();
-    queue.rethrow_failure();
+    detail::run_tasks(count, detail::TaskReference(task));
 }
 
 }  // namespace ring_attention

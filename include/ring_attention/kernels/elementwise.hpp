@@ -1,35 +1,57 @@
 #pragma once
 
-#include <cmath>
+#include <limits>
 
 #include <ring_attention/core/types.hpp>
+#include <ring_attention/kernels/reduce.hpp>
+#include <ring_attention/kernels/simd.hpp>
+#include <ring_attention/kernels/vector_math.hpp>
 
 namespace ring_attention {
 
-// Functions over n contiguous numbers. Equal inputs give equal bits, wherever they stand among the n.
+// Functions over n contiguous numbers. Equal inputs give equal bits, wherever they stand among the n: the
+// last few go through the same vector code as the others.
 
-/// y = exp(x - shift); exp(-infinity) is exactly 0. y may be x. Returns the sum of y, in an order that depends on n alone.
-template <class T>
+/// y = exp(x - shift); exp(-infinity) is exactly 0. y may be x. Returns the sum of y, in an order that
+/// depends on n alone.
+template <Real T>
 T exp_shifted(const T* x, T shift, T* y, Index n) {
-    T total = 0;
-    for (Index i = 0; i < n; ++i) total += y[i] = std::exp(x[i] - shift);
-    return total;
+    const auto whole = [=](Simd<T> total, Index i) {
+        const Simd<T> value = exp(Simd<T>::load(x + i) - Simd<T>(shift));
+        value.store(y + i);
+        return total + value;
+    };
+    const auto partial = [=](Simd<T> total, Index i, Index count) {
+        const T nothing = -std::numeric_limits<T>::infinity();
+        const Simd<T> value = exp(load_partial(x + i, count, nothing) - Simd<T>(shift));
+        store_partial(value, y + i, count);
+        return total + value;
+    };
+    return horizontal_sum(detail::accumulate<T>(n, Simd<T>(T(0)), whole, partial, detail::plus));
 }
 
-/// GELU in its exact form, y = x Phi(x) with Phi(x) = (1 + erf(x / sqrt 2)) / 2 (Hendrycks, Gimpel 2016, 1606.08415).
-template <class T>
+/// GELU in its exact form, y = x Phi(x) with Phi(x) = (1 + erf(x / sqrt 2)) / 2 (Hendrycks, Gimpel 2016,
+/// 1606.08415). y may be x.
+template <Real T>
 void gelu(const T* x, T* y, Index n) {
-    for (Index i = 0; i < n; ++i) y[i] = x[i] * T(0.5) * (T(1) + std::erf(x[i] * T(0.70710678118654752440)));
+    const auto value = [](Simd<T> a) { return a * detail::normal_distribution(a).cumulative; };
+    constexpr Index width = Simd<T>::width;
+    Index i = 0;
+    for (; i + width <= n; i += width) value(Simd<T>::load(x + i)).store(y + i);
+    if (i < n) store_partial(value(load_partial(x + i, n - i)), y + i, n - i);
 }
 
 /// dx = dy (Phi(x) + x phi(x)), phi the density of the standard normal. dx may be dy.
-template <class T>
+template <Real T>
 void gelu_backward(const T* x, const T* dy, T* dx, Index n) {
-    for (Index i = 0; i < n; ++i) {
-        const T cumulative = T(0.5) * (T(1) + std::erf(x[i] * T(0.70710678118654752440)));
-        const T density = T(0.39894228040143267794) * std::exp(T(-0.5) * x[i] * x[i]);
-        dx[i] = dy[i] * (cumulative + x[i] * density);
-    }
+    const auto value = [](Simd<T> a, Simd<T> da) {
+        const auto normal = detail::normal_distribution(a);
+        return da * fma(a * Simd<T>(T(0.39894228040143267794)), normal.gaussian, normal.cumulative);
+    };
+    constexpr Index width = Simd<T>::width;
+    Index i = 0;
+    for (; i + width <= n; i += width) value(Simd<T>::load(x + i), Simd<T>::load(dy + i)).store(dx + i);
+    if (i < n) store_partial(value(load_partial(x + i, n - i), load_partial(dy + i, n - i)), dx + i, n - i);
 }
 
 }  // namespace ring_attention

@@ -1,34 +1,64 @@
 #pragma once
 
-#include <algorithm>
 #include <limits>
 
 #include <ring_attention/core/types.hpp>
+#include <ring_attention/kernels/simd.hpp>
 
 namespace ring_attention {
 
-// Sums over n contiguous numbers in an order that depends on n alone (not on where the numbers lie in memory).
+// Sums over n contiguous numbers in an order that depends on n alone (not on where the numbers lie in
+// memory).
 
-template <class T>
-T sum(const T* x, Index n) {
-    T total = 0;
-    for (Index i = 0; i < n; ++i) total += x[i];
-    return total;
+namespace detail {
+
+/// Runs over n numbers a vector at a time. absorb(total, i) returns total with the numbers i, ..., i + width
+/// - 1 in it, absorb_partial(total, i, count) with the last `count`; join(total, total). Four totals hide the
+/// latency of an add.
+template <Real T>
+Simd<T> accumulate(Index n, Simd<T> neutral, auto&& absorb, auto&& absorb_partial, auto&& join) {
+    constexpr Index width = Simd<T>::width;
+    constexpr int totals = 4;
+    Simd<T> total[totals] = {neutral, neutral, neutral, neutral};
+    Index i = 0;
+    for (; i + totals * width <= n; i += totals * width)
+        unrolled<totals>([&](auto t) { total[t] = absorb(total[t], i + t * width); });
+    for (; i + width <= n; i += width) total[0] = absorb(total[0], i);
+    if (i < n) total[1] = absorb_partial(total[1], i, n - i);
+    return join(join(total[0], total[1]), join(total[2], total[3]));
 }
 
-template <class T>
+inline constexpr auto plus = [](auto a, auto b) { return a + b; };
+
+}  // namespace detail
+
+template <Real T>
+T sum(const T* x, Index n) {
+    return horizontal_sum(detail::accumulate<T>(
+        n, Simd<T>(T(0)), [x](Simd<T> total, Index i) { return total + Simd<T>::load(x + i); },
+        [x](Simd<T> total, Index i, Index count) { return total + load_partial(x + i, count); },
+        detail::plus));
+}
+
+template <Real T>
 T dot(const T* x, const T* y, Index n) {
-    T total = 0;
-    for (Index i = 0; i < n; ++i) total += x[i] * y[i];
-    return total;
+    return horizontal_sum(detail::accumulate<T>(
+        n, Simd<T>(T(0)),
+        [x, y](Simd<T> total, Index i) { return fma(Simd<T>::load(x + i), Simd<T>::load(y + i), total); },
+        [x, y](Simd<T> total, Index i, Index count) {
+            return fma(load_partial(x + i, count), load_partial(y + i, count), total);
+        },
+        detail::plus));
 }
 
 /// -infinity for n = 0; a NaN among the numbers may or may not be returned.
-template <class T>
+template <Real T>
 T maximum(const T* x, Index n) {
-    T largest = -std::numeric_limits<T>::infinity();
-    for (Index i = 0; i < n; ++i) largest = std::max(largest, x[i]);
-    return largest;
+    constexpr T lowest = -std::numeric_limits<T>::infinity();
+    return horizontal_max(detail::accumulate<T>(
+        n, Simd<T>(lowest), [x](Simd<T> total, Index i) { return max(total, Simd<T>::load(x + i)); },
+        [x](Simd<T> total, Index i, Index count) { return max(total, load_partial(x + i, count, lowest)); },
+        [](Simd<T> a, Simd<T> b) { return max(a, b); }));
 }
 
 }  // namespace ring_attention

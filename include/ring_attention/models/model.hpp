@@ -162,7 +162,8 @@ struct Model {
                 if (x.data()[i] < 0 || x.data()[i] >= Body::vocabulary)
                     throw Error("token " + std::to_string(x.data()[i]) + ", expected 0 to " +
                                 std::to_string(Body::vocabulary - 1));
-        return agree_on_share(ring, num_chunks, x.dimension(0), x.dimension(1));
+        return agree_on_share(ring, num_chunks, x.dimension(1),
+                              {{"batch", x.dimension(0)}, {"out_width", out_width}});
     }
 
     static auto output_shape(Index batch, const Share& share) {
@@ -178,7 +179,8 @@ struct Model {
         if constexpr (output == Output::all)
             join_seats(seats, batch, share, y.data());
         else
-            Eigen::Map<Matrix<Scalar>>(y.data(), batch, out_width) = pool(output, seats, batch, share, ring);
+            Eigen::Map<Matrix<Scalar>>(y.data(), batch, out_width) =
+                pool(output, seats, batch, out_width, share, ring);
         return y;
     }
 

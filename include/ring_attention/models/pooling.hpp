@@ -14,14 +14,14 @@ namespace ring_attention {
 /// [batch, width], the same on every rank: the last timestep, or the mean over the timesteps, summed in order
 /// seat by seat.
 template <class T, Ring R>
-Matrix<T> pool(Output output, const Seats<T>& seats, Index batch, const Share& share, R& ring) {
-    const Index width = seats[0].cols(), seq_len = share.layout().seq_len();
+Matrix<T> pool(Output output, const Seats<T>& seats, Index batch, Index width, const Share& share, R& ring) {
+    const Index seq_len = share.layout().seq_len();
     std::vector<Matrix<T>> sums;
     for (Index seat = 0; seat < share.num_seats(); ++seat) {
         const TokenRun tokens = share.tokens(seat);
         const Matrix<T>& rows = seats[std::size_t(seat)];
         const bool has_last = tokens.count_up_to(seq_len - 1) > tokens.count_up_to(seq_len - 2);
-        if (tokens.count == 0 || (output == Output::last_timestep && !has_last)) continue;
+        if (output == Output::last_timestep && !has_last) continue;
         Matrix<T>& sum = sums.emplace_back(Matrix<T>::Zero(batch, width));
         const Index first = output == Output::last_timestep ? tokens.count - 1 : 0;
         for (Index b = 0; b < batch; ++b)

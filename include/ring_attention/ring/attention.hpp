@@ -42,10 +42,10 @@ OperatorPlan plan_attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const 
     if (shape[0] < 1 || shape[1] < 1 || shape[3] < 1)
         throw ShapeError("q has shape " + shape_text(shape) +
                          ", expected batch, heads and head_dim of at least 1");
-    const Index outer = shape[0] * shape[1];
-    return {agree_on_share(ring, options.num_chunks, outer, shape[2]),
-            {shape[0], shape[1], shape[3]},
-            {options.causal}};
+    const Share share = agree_on_share(
+        ring, options.num_chunks, shape[2],
+        {{"batch", shape[0]}, {"heads", shape[1]}, {"head_dim", shape[3]}, {"causal", options.causal}});
+    return {share, {shape[0], shape[1], shape[3]}, {options.causal}};
 }
 
 template <class T>

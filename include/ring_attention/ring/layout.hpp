@@ -66,7 +66,9 @@ class Share {
     Share of_neighbour(int hops) const { return {layout_, (rank_ + hops) % ranks_, ranks_}; }
 
     const Run& seats() const { return seats_; }
-    Index num_seats() const { return seats_.count; }
+    /// The rank's seats that have tokens, its first ones: where there are fewer tokens than seats, the rest
+    /// are empty and nothing is done for them.
+    Index num_seats() const { return std::clamp<Index>(layout_.seq_len() - seats_.first, 0, seats_.count); }
 
     /// The tokens at this rank's seat number `local`, counted from 0.
     TokenRun tokens(Index local) const { return layout_.tokens(seats_.first + local); }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -44,35 +45,43 @@ void join_seats(const Seats<T>& seats, Index outer, const Share& share, T* numbe
     }
 }
 
-/// Finds the whole sequence from what each rank holds. Throws ShapeError, the same on every rank, where the
-/// lengths are not those of `num_seats` seats (see ChunkLayout and Share) or the ranks disagree on `outer`
-/// (batch, or batch * heads).
+/// Something that all ranks must have alike.
+struct Agreed {
+    const char* name;
+    Index value;
+};
+
+/// Finds the whole sequence from what each rank holds. Throws an error that is the same on every rank:
+/// RingError where the ranks do not have alike what they must, ShapeError where the tokens they hold are not
+/// those of a Share of `num_chunks` seats.
 template <Ring R>
-Share agree_on_share(R& ring, Index num_seats, Index outer, Index local_tokens) {
-    const int rank = ring.rank(), ranks = ring.ranks();
-    std::vector<Index> held(std::size_t(2 * ranks));  // outer and tokens of every rank
-    relay_numbers(ring, std::span(held), [&](std::span<Index> part, Index first) {
-        const auto write = [&](Index at, Index number) {
-            if (at >= first && at < first + Index(part.size())) part[std::size_t(at - first)] = number;
-        };
-        write(2 * rank, outer);
-        write(2 * rank + 1, local_tokens);
-    });
-    Index seq_len = 0;
-    for (int r = 0; r < ranks; ++r) seq_len += held[std::size_t(2 * r + 1)];
-    const ChunkLayout layout(seq_len, num_seats);
-    for (int r = 0; r < ranks; ++r) {
-        const Share share(layout, r, ranks);
-        const Index r_outer = held[std::size_t(2 * r)], r_tokens = held[std::size_t(2 * r + 1)];
-        if (r_tokens != share.num_tokens())
-            throw ShapeError("rank " + std::to_string(r) + " holds " + std::to_string(r_tokens) + " of " +
-                             std::to_string(seq_len) + " tokens, expected " +
+Share agree_on_share(R& ring, Index num_chunks, Index local_tokens, std::initializer_list<Agreed> others) {
+    std::vector<Agreed> agreed{{"num_chunks", num_chunks}};
+    agreed.insert(agreed.end(), others);
+    const Index row_size = Index(agreed.size()) + 1;
+    Matrix<Index> told(ring.ranks(), row_size);  // a row a rank: its tokens, and what must be alike
+    relay_numbers(
+        ring, std::span(told.data(), std::size_t(told.size())), [&](std::span<Index> part, Index first) {
+            for (Index i = 0; i < row_size; ++i) {
+                const Index at = ring.rank() * row_size + i - first;
+                if (at >= 0 && at < Index(part.size()))
+                    part[std::size_t(at)] = i == 0 ? local_tokens : agreed[std::size_t(i - 1)].value;
+            }
+        });
+
+    for (Index rank = 1; rank < told.rows(); ++rank)
+        for (Index i = 1; i < row_size; ++i)
+            if (told(rank, i) != told(0, i))
+                throw RingError("rank " + std::to_string(rank) + " has " + agreed[std::size_t(i - 1)].name +
+                                " " + std::to_string(told(rank, i)) + ", expected that of rank 0, " +
+                                std::to_string(told(0, i)));
+    const ChunkLayout layout(told.col(0).sum(), num_chunks);
+    for (int rank = 0; rank < ring.ranks(); ++rank)
+        if (const Share share(layout, rank, ring.ranks()); told(rank, 0) != share.num_tokens())
+            throw ShapeError("rank " + std::to_string(rank) + " holds " + std::to_string(told(rank, 0)) +
+                             " of " + std::to_string(layout.seq_len()) + " tokens, expected " +
                              std::to_string(share.num_tokens()));
-        if (r_outer != held[0])
-            throw ShapeError("rank " + std::to_string(r) + " has a batch of " + std::to_string(r_outer) +
-                             ", expected that of rank 0, " + std::to_string(held[0]));
-    }
-    return {layout, rank, ranks};
+    return {layout, ring.rank(), ring.ranks()};
 }
 
 }  // namespace ring_attention

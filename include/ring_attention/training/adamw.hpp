@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include <ring_attention/core/parallel.hpp>
 #include <ring_attention/core/parameters.hpp>
 
 namespace ring_attention {
@@ -40,18 +41,32 @@ struct AdamW {
                      correction2 = 1 - std::pow(options.beta2, t);
         for_each_parameter_in_step(
             [&](std::string_view, auto& weight, const auto& g, auto& m, auto& v) {
-                using Tensor = std::remove_cvref_t<decltype(weight)>;
-                using T = typename Tensor::Scalar;
-                const auto beta1 = T(options.beta1), beta2 = T(options.beta2), epsilon = T(options.epsilon);
-                const auto rate = T(learning_rate / correction1), root_scale = T(1 / std::sqrt(correction2));
+                using Parameter = std::remove_cvref_t<decltype(weight)>;
+                using T = typename Parameter::Scalar;
+                const T beta1 = T(options.beta1), beta2 = T(options.beta2), epsilon = T(options.epsilon);
+                const T rate = T(learning_rate / correction1), root_scale = T(1 / std::sqrt(correction2));
                 const T keep =
-                    Tensor::IsVectorAtCompileTime ? T(1) : T(1 - learning_rate * options.weight_decay);
-                m.array() = beta1 * m.array() + (T(1) - beta1) * g.array();
-                v.array() = beta2 * v.array() + (T(1) - beta2) * g.array().square();
-                weight.array() =
-                    keep * weight.array() - rate * m.array() / (v.array().sqrt() * root_scale + epsilon);
+                    Parameter::IsVectorAtCompileTime ? T(1) : T(1 - learning_rate * options.weight_decay);
+                for_each_number(weight.size(), [&](Index i) {
+                    T& first = m.data()[i];
+                    T& second = v.data()[i];
+                    const T slope = g.data()[i];
+                    first = beta1 * first + (T(1) - beta1) * slope;
+                    second = beta2 * second + (T(1) - beta2) * slope * slope;
+                    weight.data()[i] =
+                        keep * weight.data()[i] - rate * first / (std::sqrt(second) * root_scale + epsilon);
+                });
             },
             model, gradient, first_moment, second_moment);
+    }
+
+  private:
+    static void for_each_number(Index size, const auto& f) {
+        constexpr Index task_size = 1 << 14;
+        parallel_for((size + task_size - 1) / task_size, [&](Index task) {
+            const Index end = std::min(size, (task + 1) * task_size);
+            for (Index i = task * task_size; i < end; ++i) f(i);
+        });
     }
 };
 

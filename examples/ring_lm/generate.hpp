@@ -1,0 +1,56 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "model.hpp"
+#include "text.hpp"
+
+namespace ring_lm {
+
+struct GenerateArguments {
+    std::filesystem::path weights;
+    std::string prompt = "\n";
+    ra::Index length = 400;
+    double temperature = 0.8;
+    std::uint64_t seed = 0;
+};
+
+/// Draws a byte from softmax(logits / temperature) with a number in (0, 1); the likeliest byte at temperature
+/// 0.
+inline std::uint8_t draw_byte(const float* logits, double temperature, double uniform) {
+    const float* best = std::max_element(logits, logits + options.vocabulary);
+    if (temperature == 0) return std::uint8_t(best - logits);
+    std::vector<double> cumulative;
+    for (int j = 0; j < options.vocabulary; ++j)
+        cumulative.push_back((cumulative.empty() ? 0 : cumulative.back()) +
+                             std::exp(double(logits[j] - *best) / temperature));
+    const auto drawn = std::upper_bound(cumulative.begin(), cumulative.end(), uniform * cumulative.back());
+    return std::uint8_t(std::min<std::ptrdiff_t>(drawn - cumulative.begin(), options.vocabulary - 1));
+}
+
+/// Writes the prompt and `length` bytes that follow it. The model sees the last bytes, as many as it was
+/// trained with.
+inline void generate(const GenerateArguments& arguments) {
+    const TrainedModel trained = load_model(arguments.weights);
+    const ra::CounterRandom random(arguments.seed, ra::RandomPurpose::sampling);
+    Bytes text(arguments.prompt.begin(), arguments.prompt.end());
+    if (text.empty()) text.push_back('\n');
+    std::fwrite(arguments.prompt.data(), 1, arguments.prompt.size(), stdout);
+    for (ra::Index i = 0; i < arguments.length; ++i) {
+        const auto seen = std::min(ra::Index(text.size()), trained.context);
+        ra::Tensor<ra::Token, 2> tokens(1, seen);
+        std::copy(text.end() - seen, text.end(), tokens.data());
+        const ra::Tensor<float, 3> logits = trained.model(tokens);
+        text.push_back(
+            draw_byte(&logits(0, seen - 1, 0), arguments.temperature, random.uniform(std::uint64_t(i))));
+        std::putchar(text.back());
+        std::fflush(stdout);
+    }
+    std::putchar('\n');
+}
+
+}  // namespace ring_lm

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdio>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <fmt/os.h>
+
+#include <ring_attention/core/error.hpp>
+
+namespace ring_lm {
+
+struct LossPoint {
+    std::int64_t step;
+    double train;     ///< bits per byte, mean since the point before
+    double held_out;  ///< bits per byte
+    double learning_rate;
+};
+
+/// Writes all points as a table. Throws ra::FileError where it cannot.
+inline void write_csv(const std::vector<LossPoint>& points, const std::filesystem::path& path) try {
+    auto file = fmt::output_file(path.c_str());
+    file.print("step,train_bits_per_byte,held_out_bits_per_byte,learning_rate\n");
+    for (const LossPoint& p : points)
+        file.print("{},{:.4f},{:.4f},{:.6g}\n", p.step, p.train, p.held_out, p.learning_rate);
+} catch (const std::system_error& error) {
+    throw ring_attention::FileError("cannot write " + path.string() + ": " + error.what());
+}
+
+/// Draws the curve by gnuplot where there is one; returns whether it did.
+inline bool draw_png(const std::filesystem::path& csv, const std::filesystem::path& png) {
+    if (std::system("command -v gnuplot >/dev/null 2>&1") != 0) return false;
+    std::FILE* gnuplot = popen("gnuplot >/dev/null 2>&1", "w");
+    if (gnuplot == nullptr) return false;
+    const auto quoted = [](const std::filesystem::path& path) {
+        std::string text = "'";
+        for (const char c : path.string()) text += c == '\'' ? "''" : std::string(1, c);
+        return text + "'";
+    };
+    fmt::print(gnuplot,
+               "set terminal pngcairo size 900,540\nset output {}\nset datafile separator ','\n"
+               "set xlabel 'step'\nset ylabel 'bits per byte'\nset grid\n"
+               "plot {} using 1:2 skip 1 with lines lw 2 title 'training', "
+               "'' using 1:3 skip 1 with lines lw 2 title 'held out'\n",
+               quoted(png), quoted(csv));
+    return pclose(gnuplot) == 0;
+}
+
+}  // namespace ring_lm

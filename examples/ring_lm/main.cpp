@@ -1,0 +1,127 @@
+// ring_lm: a byte-level language model on ring attention. `ring_lm --help` tells its commands.
+
+#include <cstdio>
+#include <exception>
+#include <limits>
+#include <string>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "evaluate.hpp"
+#include "generate.hpp"
+#include "progress.hpp"
+#include "train.hpp"
+
+namespace {
+
+namespace ra = ring_attention;
+
+struct EvaluateArguments {
+    std::filesystem::path weights, data;
+    std::size_t max_bytes = std::numeric_limits<std::size_t>::max();
+};
+
+/// Prints bits per byte, over all and by the number of bytes that the model had seen.
+void evaluate_file(const EvaluateArguments& arguments) {
+    const ring_lm::Bytes text = ring_lm::read_text(arguments.data);
+    const ring_lm::TrainedModel trained = ring_lm::load_model(arguments.weights);
+    if (text.size() < 2) throw ra::FileError(arguments.data.string() + " has 1 byte, expected at least 2");
+    const auto context = std::size_t(trained.context);
+    ring_lm::ProgressLine line;
+    const auto losses = ring_lm::evaluate(trained.model, text, trained.context,
+                                          std::max<std::size_t>(1, arguments.max_bytes / context),
+                                          [&](std::size_t done, std::size_t all) {
+                                              if (line.on_terminal())
+                                                  line.show(fmt::format("window {}/{}", done, all));
+                                          });
+    line.end();
+    fmt::print("bits per byte {:.4f}\n\nbytes of context  bits per byte\n", losses.bits_per_byte());
+    for (std::size_t first = 0; first < context; first = 2 * first + 1) {
+        const std::size_t end = std::min(context, 2 * first + 1);
+        if (losses.count[first] == 0) break;  // the text was shorter
+        const std::string range =
+            end - first == 1 ? fmt::format("{}", end) : fmt::format("{}-{}", first + 1, end);
+        fmt::print("{:>16}  {:>13.4f}\n", range, losses.bits_per_byte(first, end));
+    }
+}
+
+CLI::Option* number(CLI::App* command, const std::string& name, auto& value, auto low, auto high,
+                    const std::string& help) {
+    return command->add_option(name, value, help)->check(CLI::Range(low, high))->capture_default_str();
+}
+
+constexpr std::int64_t zero = 0, one = 1, largest = std::numeric_limits<std::int64_t>::max();
+
+void add_train(CLI::App& app, ring_lm::TrainArguments& with, int& threads) {
+    CLI::App* command =
+        app.add_subcommand("train", "Trains a model on a file, the last 5 % of which are held out");
+    command->add_option("--data", with.data, "Text file, any bytes")->required();
+    command->add_option("--out", with.out, "Folder for weights.safetensors, loss.csv and loss.png")
+        ->required();
+    number(command, "--context", with.context, 1, 1 << 24, "Bytes that the model sees at a time");
+    number(command, "--batch", with.batch, 1, 1 << 20, "Windows of the text in each step");
+    number(command, "--steps", with.steps, one, largest, "Training steps");
+    number(command, "--seed", with.seed, zero, largest, "Of initial values and sampling");
+    number(command, "--learning-rate", with.learning_rate, 1e-9, 1.0, "At its peak");
+    number(command, "--report-every", with.report_every, one, largest,
+           "Steps between two looks at the held-out text");
+    number(command, "--threads", threads, 0, 4096, "0: RING_ATTENTION_NUM_THREADS, else all cores");
+    command->callback([&] {
+        if (threads > 0) ra::set_num_threads(threads);
+        ring_lm::train(with);
+    });
+}
+
+void add_generate(CLI::App& app, ring_lm::GenerateArguments& with) {
+    CLI::App* command = app.add_subcommand(
+        "generate", "Writes the prompt and the text that the model makes follow, byte by byte");
+    command->add_option("--weights", with.weights, "File that train wrote")->required();
+    command->add_option("--prompt", with.prompt, "What the text begins with");
+    number(command, "--length", with.length, 0, 1 << 30, "Bytes to make");
+    number(command, "--temperature", with.temperature, 0.0, 100.0, "0: always the likeliest byte");
+    number(command, "--seed", with.seed, zero, largest, "Of the draws");
+    command->callback([&] { ring_lm::generate(with); });
+}
+
+void add_evaluate(CLI::App& app, EvaluateArguments& with) {
+    CLI::App* command =
+        app.add_subcommand("evaluate", "Prints bits per byte of a text, and by position in the context");
+    command->add_option("--weights", with.weights, "File that train wrote")->required();
+    command->add_option("--data", with.data, "Text file")->required();
+    command
+        ->add_option("--max-bytes", with.max_bytes, "Look at windows of about so many bytes, evenly spread")
+        ->check(CLI::Range(zero, largest));
+    command->callback([&] { evaluate_file(with); });
+}
+
+/// One line on stderr.
+int fail(std::string message) {
+    std::replace(message.begin(), message.end(), '\n', ' ');
+    fmt::print(stderr, "ring_lm: {}\n", message);
+    return 2;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+    CLI::App app{"Trains and runs a byte-level language model whose attention is a ring of chunks"};
+    app.require_subcommand(1);
+    ring_lm::TrainArguments train_arguments;
+    ring_lm::GenerateArguments generate_arguments;
+    EvaluateArguments evaluate_arguments;
+    int threads = 0;
+    add_train(app, train_arguments, threads);
+    add_generate(app, generate_arguments);
+    add_evaluate(app, evaluate_arguments);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::Success& asked_for_help) {
+        return app.exit(asked_for_help);
+    } catch (const CLI::ParseError& error) {
+        return fail(std::string(error.what()) + " (see ring_lm --help)");
+    }
+    return 0;
+} catch (const std::exception& error) {
+    return fail(error.what());
+}

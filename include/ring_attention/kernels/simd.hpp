@@ -1,0 +1,231 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include <ring_attention/core/types.hpp>
+
+#if defined(__AVX__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+// A SIMD vector on the vector extensions of GCC and Clang, as wide as the registers of the target.
+// Instructions of one processor appear here alone, and only where the extensions have no word for them (fma,
+// masked memory).
+
+namespace ring_attention {
+
+template <class T>
+concept Real = std::same_as<T, float> || std::same_as<T, double>;
+
+namespace detail {
+
+#if defined(__AVX512F__)
+inline constexpr int simd_bytes = 64, simd_registers = 32;
+#elif defined(__AVX__)
+inline constexpr int simd_bytes = 32, simd_registers = 16;
+#elif defined(__aarch64__)
+inline constexpr int simd_bytes = 16, simd_registers = 32;
+#else
+inline constexpr int simd_bytes = 16, simd_registers = 16;
+#endif
+
+template <class T>
+struct SimdTypes;
+
+template <>
+struct SimdTypes<float> {
+    using Bits = std::int32_t;
+    typedef float Lanes __attribute__((vector_size(simd_bytes)));
+    typedef std::int32_t Mask __attribute__((vector_size(simd_bytes)));
+};
+
+template <>
+struct SimdTypes<double> {
+    using Bits = std::int64_t;
+    typedef double Lanes __attribute__((vector_size(simd_bytes)));
+    typedef std::int64_t Mask __attribute__((vector_size(simd_bytes)));
+};
+
+/// Calls f(0), ..., f(count - 1) with constants, so that an array which f indexes by them can live in
+/// registers.
+template <int count>
+[[gnu::always_inline]] inline void unrolled(auto&& f) {
+    [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
+        (f(std::integral_constant<int, i>{}), ...);
+    }
+    (std::make_integer_sequence<int, count>{});
+}
+
+}  // namespace detail
+
+/// As many numbers as a register holds. Operators work lane by lane; a comparison gives a Mask.
+template <Real T>
+struct Simd {
+    using Lanes = typename detail::SimdTypes<T>::Lanes;
+    using Mask = typename detail::SimdTypes<T>::Mask;
+    using Bits = typename detail::SimdTypes<T>::Bits;
+    static constexpr int width = detail::simd_bytes / int(sizeof(T));
+
+    Lanes lanes;
+
+    Simd() = default;
+    Simd(const Lanes& given) : lanes(given) {}
+    /// The same number in every lane.
+    Simd(T number) : lanes(number - Lanes{}) {}
+
+    static Simd load(const T* from) {
+        Simd x;
+        std::memcpy(&x.lanes, from, sizeof(Lanes));
+        return x;
+    }
+
+    void store(T* to) const { std::memcpy(to, &lanes, sizeof(Lanes)); }
+
+    friend Simd operator+(Simd a, Simd b) { return a.lanes + b.lanes; }
+    friend Simd operator-(Simd a, Simd b) { return a.lanes - b.lanes; }
+    friend Simd operator*(Simd a, Simd b) { return a.lanes * b.lanes; }
+    friend Simd operator/(Simd a, Simd b) { return a.lanes / b.lanes; }
+    friend Simd operator-(Simd a) { return -a.lanes; }
+    friend Mask operator<(Simd a, Simd b) { return a.lanes < b.lanes; }
+    friend Mask operator>(Simd a, Simd b) { return a.lanes > b.lanes; }
+};
+
+namespace detail {
+
+/// The bits of the lanes as integers, and back.
+template <Real T>
+typename Simd<T>::Mask to_bits(Simd<T> x) {
+    return reinterpret_cast<typename Simd<T>::Mask>(x.lanes);
+}
+
+template <Real T>
+Simd<T> from_bits(typename Simd<T>::Mask bits) {
+    return reinterpret_cast<typename Simd<T>::Lanes>(bits);
+}
+
+}  // namespace detail
+
+/// Lane by lane: mask ? a : b.
+template <Real T>
+Simd<T> select(typename Simd<T>::Mask mask, Simd<T> a, Simd<T> b) {
+    return mask ? a.lanes : b.lanes;
+}
+
+/// a > b ? a : b, hence b where either is NaN.
+template <Real T>
+Simd<T> max(Simd<T> a, Simd<T> b) {
+    return select<T>(a > b, a, b);
+}
+
+/// a < b ? a : b, hence b where either is NaN.
+template <Real T>
+Simd<T> min(Simd<T> a, Simd<T> b) {
+    return select<T>(a < b, a, b);
+}
+
+template <Real T>
+Simd<T> abs(Simd<T> x) {
+    using Bits = typename Simd<T>::Bits;
+    return detail::from_bits<T>(detail::to_bits(x) & std::numeric_limits<Bits>::max());
+}
+
+/// a b + c, rounded once where the target has the instruction. It is spelt out: whether the compiler
+/// contracts an expression may differ between two places, and with it the bits.
+inline Simd<float> fma(Simd<float> a, Simd<float> b, Simd<float> c) {
+#if defined(__AVX512F__)
+    return Simd<float>(_mm512_fmadd_ps(a.lanes, b.lanes, c.lanes));
+#elif defined(__FMA__)
+    return Simd<float>(_mm256_fmadd_ps(a.lanes, b.lanes, c.lanes));
+#elif defined(__aarch64__)
+    return Simd<float>(vfmaq_f32(c.lanes, a.lanes, b.lanes));
+#else
+    return a * b + c;
+#endif
+}
+
+inline Simd<double> fma(Simd<double> a, Simd<double> b, Simd<double> c) {
+#if defined(__AVX512F__)
+    return Simd<double>(_mm512_fmadd_pd(a.lanes, b.lanes, c.lanes));
+#elif defined(__FMA__)
+    return Simd<double>(_mm256_fmadd_pd(a.lanes, b.lanes, c.lanes));
+#elif defined(__aarch64__)
+    return Simd<double>(vfmaq_f64(c.lanes, a.lanes, b.lanes));
+#else
+    return a * b + c;
+#endif
+}
+
+/// The first n numbers, 0 <= n <= width, and `rest` in the other lanes. Reads nothing past from[n - 1].
+template <Real T>
+Simd<T> load_partial(const T* from, Index n, T rest = 0) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4)
+        return Simd<T>(_mm512_mask_loadu_ps(Simd<T>(rest).lanes, __mmask16((1u << n) - 1), from));
+    else
+        return Simd<T>(_mm512_mask_loadu_pd(Simd<T>(rest).lanes, __mmask8((1u << n) - 1), from));
+#else
+    std::array<T, std::size_t(Simd<T>::width)> numbers;
+    numbers.fill(rest);
+    std::copy_n(from, n, numbers.data());
+    return Simd<T>::load(numbers.data());
+#endif
+}
+
+/// Writes the first n lanes and nothing past to[n - 1].
+template <Real T>
+void store_partial(Simd<T> x, T* to, Index n) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4)
+        _mm512_mask_storeu_ps(to, __mmask16((1u << n) - 1), x.lanes);
+    else
+        _mm512_mask_storeu_pd(to, __mmask8((1u << n) - 1), x.lanes);
+#else
+    std::array<T, std::size_t(Simd<T>::width)> numbers;
+    x.store(numbers.data());
+    std::copy_n(numbers.data(), n, to);
+#endif
+}
+
+namespace detail {
+
+/// Lane l of the result is lane l + distance of x, cyclically.
+template <int distance, Real T>
+Simd<T> rotate(Simd<T> x) {
+    return [&]<int... l>(std::integer_sequence<int, l...>) {
+        return Simd<T>(__builtin_shufflevector(x.lanes, x.lanes, (l + distance) % Simd<T>::width...));
+    }
+    (std::make_integer_sequence<int, Simd<T>::width>{});
+}
+
+/// Joins lanes half the width apart, then a quarter, ... : the order of a horizontal sum.
+template <int distance, Real T>
+T fold(Simd<T> x, auto&& join) {
+    if constexpr (distance == 0)
+        return x.lanes[0];
+    else
+        return fold<distance / 2>(join(x, rotate<distance>(x)), join);
+}
+
+}  // namespace detail
+
+/// The sum of the lanes, always in the same order.
+template <Real T>
+T horizontal_sum(Simd<T> x) {
+    return detail::fold<Simd<T>::width / 2>(x, [](Simd<T> a, Simd<T> b) { return a + b; });
+}
+
+template <Real T>
+T horizontal_max(Simd<T> x) {
+    return detail::fold<Simd<T>::width / 2>(x, [](Simd<T> a, Simd<T> b) { return max(a, b); });
+}
+
+}  // namespace ring_attention

@@ -1,0 +1,277 @@
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <type_traits>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include <ring_attention/core/parallel.hpp>
+#include <ring_attention/kernels/product.hpp>
+
+namespace ra = ring_attention;
+using ra::Index;
+using ra::Into;
+using ra::MatrixView;
+
+namespace {
+
+/// How a matrix lies in memory.
+enum class Lie { row_major, column_major, padded, spread };
+
+template <class T>
+struct Stored {
+    std::vector<T> numbers;
+    Index rows, cols, row_stride, col_stride;
+
+    Stored(Index rows_, Index cols_, Lie lie = Lie::row_major) : rows(rows_), cols(cols_) {
+        row_stride = lie == Lie::column_major ? 1
+                     : lie == Lie::padded     ? cols + 3
+                     : lie == Lie::spread     ? 2 * cols + 1
+                                              : cols;
+        col_stride = lie == Lie::column_major ? rows : lie == Lie::spread ? 2 : 1;
+        numbers.assign(std::size_t(rows * row_stride + cols * col_stride + 1), T(77));
+    }
+
+    MatrixView<T> view() { return {numbers.data(), rows, cols, row_stride, col_stride}; }
+    MatrixView<const T> view() const { return {numbers.data(), rows, cols, row_stride, col_stride}; }
+};
+
+template <class T>
+Stored<T> random_matrix(Index rows, Index cols, unsigned seed, Lie lie = Lie::row_major) {
+    Stored<T> matrix(rows, cols, lie);
+    std::mt19937 generator(seed);
+    std::uniform_real_distribution<T> uniform(-1, 1);
+    for (Index i = 0; i < rows; ++i)
+        for (Index j = 0; j < cols; ++j) matrix.view()(i, j) = uniform(generator);
+    return matrix;
+}
+
+template <class T>
+auto bits(T number) {
+    return std::bit_cast<std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>>(number);
+}
+
+template <class T>
+bool same_bits(MatrixView<const T> x, MatrixView<const T> y) {
+    for (Index i = 0; i < x.rows; ++i)
+        for (Index j = 0; j < x.cols; ++j)
+            if (bits(x(i, j)) != bits(y(i, j))) return false;
+    return true;
+}
+
+/// The largest error of c, in units of what k roundings of numbers below 1 may cost.
+template <class T>
+double error(MatrixView<const T> a, MatrixView<const T> b, MatrixView<const T> before, MatrixView<const T> c,
+             Into into) {
+    double worst = 0;
+    for (Index i = 0; i < c.rows; ++i)
+        for (Index j = 0; j < c.cols; ++j) {
+            long double exact = into == Into::add ? before(i, j) : T(0);
+            for (Index p = 0; p < a.cols; ++p) exact += static_cast<long double>(a(i, p)) * b(p, j);
+            worst = std::max(worst, double(std::abs(exact - c(i, j))));
+        }
+    return worst / (double(a.cols + 1) * std::numeric_limits<T>::epsilon());
+}
+
+template <class T>
+using Multiply = void (*)(MatrixView<const T>, MatrixView<const T>, MatrixView<T>, Into);
+
+template <class T>
+void multiply_after_packing(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, Into into) {
+    ra::multiply_packed<T>(a, ra::PackedB<T>(b).view(), c, into);
+}
+
+template <class T>
+void check_product(Multiply<T> multiply, Index m, Index n, Index k, Lie a_lie, Lie b_lie, Lie c_lie,
+                   Into into) {
+    const auto a = random_matrix<T>(m, k, 1, a_lie), b = random_matrix<T>(k, n, 2, b_lie);
+    const auto before = random_matrix<T>(m, n, 3, c_lie);
+    auto c = before;
+    multiply(a.view(), b.view(), c.view(), into);
+    CAPTURE(m);
+    CAPTURE(n);
+    CAPTURE(k);
+    CAPTURE(int(a_lie));
+    CAPTURE(int(b_lie));
+    CAPTURE(int(c_lie));
+    CAPTURE(bool(into == Into::add));
+    REQUIRE(error<T>(a.view(), b.view(), before.view(), std::as_const(c).view(), into) <= 1);
+    // Not a number outside of c was touched.
+    auto outside = c;
+    for (Index i = 0; i < m; ++i)
+        for (Index j = 0; j < n; ++j) outside.view()(i, j) = before.view()(i, j);
+    REQUIRE(outside.numbers == before.numbers);
+}
+
+constexpr auto lies = {Lie::row_major, Lie::column_major, Lie::padded, Lie::spread};
+
+template <class T>
+std::vector<Index> edge_sizes() {
+    using Tile = ra::detail::ProductTile<T>;
+    return {1, 2, 3, 5, 7, Tile::rows - 1, Tile::rows + 1, Tile::cols - 1, Tile::cols, Tile::cols + 1, 65};
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("product: every small shape, however the factors lie", T, float, double) {
+    unsigned turn = 0;
+    for (const Index m : edge_sizes<T>())
+        for (const Index n : edge_sizes<T>())
+            for (const Index k : {1, 2, 3, 16, 31})
+                for (const Lie a : lies)
+                    for (const Lie b : lies) {
+                        const Lie c = std::data(lies)[turn++ % 4];
+                        const Into into = turn % 3 == 0 ? Into::overwrite : Into::add;
+                        check_product<T>(ra::multiply<T>, m, n, k, a, b, c, into);
+                    }
+}
+
+TEST_CASE_TEMPLATE("product: around the depth of a block", T, float, double) {
+    constexpr Index depth = ra::detail::ProductBlock<T>::depth;
+    for (const auto multiply : {Multiply<T>(ra::multiply<T>), Multiply<T>(ra::parallel_multiply<T>),
+                                Multiply<T>(multiply_after_packing<T>)})
+        for (const Index k : {depth - 1, depth, depth + 1, 3 * depth + 7})
+            for (const Lie lie : lies)
+                for (const Into into : {Into::overwrite, Into::add}) {
+                    check_product<T>(multiply, 33, 70, k, lie, lie, lie, into);
+                    check_product<T>(multiply, 70, 9, k, lie, Lie::row_major, Lie::padded, into);
+                }
+}
+
+TEST_CASE_TEMPLATE("product: more than one block of rows and columns", T, float, double) {
+    using Block = ra::detail::ProductBlock<T>;
+    for (const Into into : {Into::overwrite, Into::add}) {
+        check_product<T>(ra::multiply<T>, Block::rows + 5, Block::cols + 3, 3, Lie::row_major, Lie::row_major,
+                         Lie::row_major, into);
+        check_product<T>(ra::parallel_multiply<T>, 2 * Block::rows + 1, Block::task_cols + 1, 5,
+                         Lie::row_major, Lie::column_major, Lie::row_major, into);
+        check_product<T>(ra::parallel_multiply<T>, 1025, 40, Block::depth + 1, Lie::column_major,
+                         Lie::row_major, Lie::row_major, into);
+        check_product<T>(ra::parallel_multiply<T>, 17 * Block::rows, 20, 2, Lie::row_major, Lie::row_major,
+                         Lie::row_major, into);
+    }
+}
+
+TEST_CASE_TEMPLATE("product: nothing to sum, nothing to write", T, float, double) {
+    for (const auto multiply : {Multiply<T>(ra::multiply<T>), Multiply<T>(ra::parallel_multiply<T>),
+                                Multiply<T>(multiply_after_packing<T>)})
+        for (const Into into : {Into::overwrite, Into::add}) {
+            check_product<T>(multiply, 5, 6, 0, Lie::row_major, Lie::row_major, Lie::padded, into);
+            check_product<T>(multiply, 0, 6, 7, Lie::row_major, Lie::row_major, Lie::row_major, into);
+            check_product<T>(multiply, 5, 0, 7, Lie::row_major, Lie::row_major, Lie::row_major, into);
+        }
+}
+
+TEST_CASE_TEMPLATE("product: an element's bits come from its row and column alone", T, float, double) {
+    constexpr Index depth = ra::detail::ProductBlock<T>::depth;
+    for (const Index k : {Index(1), Index(19), depth, 2 * depth + 9})
+        for (const Into into : {Into::overwrite, Into::add}) {
+            const Index m = 300, n = 150;
+            const auto a = random_matrix<T>(m, k, 4), b = random_matrix<T>(k, n, 5),
+                       before = random_matrix<T>(m, n, 6);
+            auto whole = before;
+            ra::multiply<T>(a.view(), b.view(), whole.view(), into);
+            for (const Index first : {0, 1, 13, 200})
+                for (const Index rows : {1, 2, 14, 15, 64})
+                    for (const Index col : {0, 5, 32, 100})
+                        for (const Index cols : {1, 16, 50}) {
+                            auto part = before;
+                            const auto c = part.view().middle_rows(first, rows).middle_cols(col, cols);
+                            ra::multiply<T>(a.view().middle_rows(first, rows),
+                                            b.view().middle_cols(col, cols), c, into);
+                            const auto expected =
+                                std::as_const(whole).view().middle_rows(first, rows).middle_cols(col, cols);
+                            REQUIRE(same_bits<T>(c, expected));
+                        }
+        }
+}
+
+TEST_CASE_TEMPLATE("product: the same bits from any strides, packing and number of threads", T, float,
+                   double) {
+    constexpr Index depth = ra::detail::ProductBlock<T>::depth;
+    const int threads_before = ra::num_threads();
+    for (const Index k : {Index(33), depth + 1, 3 * depth})
+        for (const Into into : {Into::overwrite, Into::add}) {
+            const Index m = 500, n = 300;
+            const auto a = random_matrix<T>(m, k, 7), b = random_matrix<T>(k, n, 8);
+            auto expected = random_matrix<T>(m, n, 9);
+            ra::multiply<T>(a.view(), b.view(), expected.view(), into);
+            const auto same = [&](Multiply<T> multiply, Lie lie) {
+                auto c = random_matrix<T>(m, n, 9, lie);
+                multiply(random_matrix<T>(m, k, 7, lie).view(), random_matrix<T>(k, n, 8, lie).view(),
+                         c.view(), into);
+                return same_bits<T>(c.view(), expected.view());
+            };
+            for (const Lie lie : lies) {
+                CHECK(same(ra::multiply<T>, lie));
+                CHECK(same(multiply_after_packing<T>, lie));
+            }
+            for (const int threads : {1, 2, 3}) {
+                ra::set_num_threads(threads);
+                for (const Lie lie : lies) CHECK(same(ra::parallel_multiply<T>, lie));
+                auto c = random_matrix<T>(m, n, 9);
+                ra::parallel_multiply_packed<T>(a.view(), ra::PackedB<T>(b.view()).view(), c.view(), into);
+                CHECK(same_bits<T>(c.view(), expected.view()));
+            }
+            ra::set_num_threads(threads_before);
+        }
+}
+
+TEST_CASE_TEMPLATE("product: adding rounds once, after the whole sum", T, float, double) {
+    for (const Index k : {Index(40), 2 * ra::detail::ProductBlock<T>::depth + 1}) {
+        const Index m = 40, n = 70;
+        const auto a = random_matrix<T>(m, k, 10), b = random_matrix<T>(k, n, 11),
+                   before = random_matrix<T>(m, n, 12);
+        Stored<T> product(m, n);
+        ra::multiply<T>(a.view(), b.view(), product.view());
+        auto c = before;
+        ra::multiply<T>(a.view(), b.view(), c.view(), Into::add);
+        for (Index i = 0; i < m; ++i)
+            for (Index j = 0; j < n; ++j)
+                REQUIRE(bits(c.view()(i, j)) == bits<T>(before.view()(i, j) + product.view()(i, j)));
+    }
+}
+
+TEST_CASE_TEMPLATE("product: a NaN stays in its row, an infinity in its column", T, float, double) {
+    const Index m = 45, n = 75;
+    for (const Index k : {Index(20), ra::detail::ProductBlock<T>::depth + 4})
+        for (const Into into : {Into::overwrite, Into::add}) {
+            auto a = random_matrix<T>(m, k, 13), b = random_matrix<T>(k, n, 14);
+            Stored<T> clean(m, n);
+            std::fill(clean.numbers.begin(), clean.numbers.end(), T(0));
+            auto c = clean;
+            ra::multiply<T>(a.view(), b.view(), clean.view(), into);
+            a.view()(17, 3) = std::numeric_limits<T>::quiet_NaN();
+            b.view()(5, 33) = std::numeric_limits<T>::infinity();
+            ra::multiply<T>(a.view(), b.view(), c.view(), into);
+            for (Index i = 0; i < m; ++i)
+                for (Index j = 0; j < n; ++j) {
+                    if (i == 17)
+                        REQUIRE(std::isnan(c.view()(i, j)));
+                    else if (j == 33)
+                        REQUIRE(std::isinf(c.view()(i, j)));
+                    else
+                        REQUIRE(bits(c.view()(i, j)) == bits(clean.view()(i, j)));
+                }
+        }
+}
+
+TEST_CASE_TEMPLATE("product: a packed factor is cut into rows and panels without packing again", T, float,
+                   double) {
+    constexpr Index panel = ra::PackedView<T>::panel_cols;
+    const Index k = 90, n = 3 * panel + 5, m = 23;
+    const auto b = random_matrix<T>(k, n, 15);
+    ra::PackedB<T> packed(random_matrix<T>(11, 7, 16).view());
+    packed.pack(b.view());
+    const auto a = random_matrix<T>(m, 50, 17);
+    Stored<T> expected(m, panel + 5), c(m, panel + 5);
+    ra::multiply<T>(a.view(), b.view().middle_rows(30, 50).middle_cols(2 * panel, panel + 5),
+                    expected.view());
+    ra::multiply_packed<T>(a.view(), packed.view().middle_rows(30, 50).middle_cols(2 * panel, panel + 5),
+                           c.view());
+    CHECK(same_bits<T>(c.view(), expected.view()));
+}

@@ -1,0 +1,105 @@
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include <ring_attention/kernels/vector_math.hpp>
+
+namespace ra = ring_attention;
+using ra::Index;
+using ra::Simd;
+
+namespace {
+
+template <class T>
+T exp(T x) {
+    return ra::exp(Simd<T>(x)).lanes[0];
+}
+
+template <class T>
+T erf(T x) {
+    return ra::erf(Simd<T>(x)).lanes[0];
+}
+
+/// The distance in units of the last place of the exact value; a subnormal one has the spacing of subnormals.
+template <class T>
+double ulps(T value, long double exact) {
+    if (T(exact) == value) return 0;
+    int exponent = 0;
+    std::frexp(exact, &exponent);
+    const int digits = std::numeric_limits<T>::digits, lowest = std::numeric_limits<T>::min_exponent;
+    return double(std::abs(value - exact) / std::ldexp(1.0L, std::max(exponent, lowest) - digits));
+}
+
+template <class T>
+double worst_ulps(T from, T to, auto&& value, auto&& exact) {
+    double worst = 0;
+    const int steps = 300'000;
+    for (int i = 0; i <= steps; ++i) {
+        const T x = from + (to - from) * T(i) / T(steps);
+        worst = std::max(worst, ulps<T>(value(x), exact(static_cast<long double>(x))));
+    }
+    return worst;
+}
+
+template <class T>
+constexpr T infinity = std::numeric_limits<T>::infinity();
+template <class T>
+constexpr T not_a_number = std::numeric_limits<T>::quiet_NaN();
+
+}  // namespace
+
+TEST_CASE("exp: float, over the whole range") {
+    const auto exact = [](long double x) { return std::exp(x); };
+    const double normal = worst_ulps<float>(-87.33f, 88.72f, exp<float>, exact);
+    const double subnormal = worst_ulps<float>(-105, -87.33f, exp<float>, exact);
+    MESSAGE("exp float: ", normal, " ulp, subnormal results ", subnormal, " ulp");
+    CHECK(normal < 1.5);
+    CHECK(subnormal < 1.5);
+}
+
+TEST_CASE("exp: double, over the whole range") {
+    const auto exact = [](long double x) { return std::exp(x); };
+    const double normal = worst_ulps<double>(-708.39, 709.78, exp<double>, exact);
+    const double near_zero = worst_ulps<double>(-1, 1, exp<double>, exact);
+    const double subnormal = worst_ulps<double>(-746, -708.39, exp<double>, exact);
+    MESSAGE("exp double: ", normal, " ulp, near zero ", near_zero, " ulp, subnormal results ", subnormal,
+            " ulp");
+    CHECK(normal < 1.5);
+    CHECK(near_zero < 1.5);
+    CHECK(subnormal < 1.5);
+}
+
+TEST_CASE_TEMPLATE("exp: special values", T, float, double) {
+    CHECK(exp(T(0)) == 1);
+    CHECK(exp(T(-0.0)) == 1);
+    CHECK(exp(-infinity<T>) == 0);
+    CHECK(exp(infinity<T>) == infinity<T>);
+    CHECK(std::isnan(exp(not_a_number<T>)));
+    CHECK(exp(std::numeric_limits<T>::lowest()) == 0);
+    CHECK(exp(std::numeric_limits<T>::max()) == infinity<T>);
+    CHECK(exp(T(sizeof(T) == 4 ? -104 : -746)) == 0);
+    CHECK(exp(T(sizeof(T) == 4 ? 88.8 : 709.9)) == infinity<T>);
+    CHECK(exp(std::numeric_limits<T>::denorm_min()) == 1);
+}
+
+TEST_CASE_TEMPLATE("erf: everywhere, and relative to its value near 0", T, float, double) {
+    const auto exact = [](long double x) { return std::erf(x); };
+    const double far = worst_ulps<T>(T(-7), T(7), erf<T>, exact);
+    const double near = worst_ulps<T>(T(-1e-3), T(1e-3), erf<T>, exact);
+    MESSAGE("erf, ", sizeof(T), " bytes: ", far, " ulp, near zero ", near, " ulp");
+    CHECK(far < 2.5);
+    CHECK(near < 2.5);
+}
+
+TEST_CASE_TEMPLATE("erf: special values", T, float, double) {
+    CHECK(erf(T(0)) == 0);
+    CHECK(std::signbit(erf(T(-0.0))));
+    CHECK(erf(infinity<T>) == 1);
+    CHECK(erf(-infinity<T>) == -1);
+    CHECK(erf(std::numeric_limits<T>::max()) == 1);
+    CHECK(std::isnan(erf(not_a_number<T>)));
+    for (const T x : {T(0.3), T(0.7), T(5)}) CHECK(erf(-x) == -erf(x));
+}

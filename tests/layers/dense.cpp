@@ -1,0 +1,33 @@
+#include <doctest/doctest.h>
+
+#include <ring_attention/layers/dense.hpp>
+
+#include "support/layer_case.hpp"
+#include "support/layer_oracle.hpp"
+
+namespace ra = ring_attention;
+
+TEST_CASE("dense: finite differences") {
+    support::check_layer<ra::Dense<double, 5, 3>>({.batch = 2, .seq_len = 4, .num_seats = 1});
+    support::check_layer<ra::Dense<double, 3, 7>>({.batch = 1, .seq_len = 7, .num_seats = 3});
+    support::check_layer<ra::Dense<double, 1, 1>>({.batch = 1, .seq_len = 1, .num_seats = 2});
+    support::check_layer<ra::Dense<double, 4, 2>>({.batch = 1, .seq_len = 70, .num_seats = 1});
+}
+
+TEST_CASE_TEMPLATE("dense: x kernel + bias, every row for itself", T, float, double) {
+    using R = long double;
+    for (const std::size_t tokens : {1u, 2u, 63u, 64u, 65u, 200u}) {
+        const auto x = inputs::normal<T>(tokens * 31, 1);
+        ra::Dense<T, 31, 17> dense;
+        support::randomise(dense);
+        const auto expected =
+            oracle::dense(inputs::widen<R>(x), inputs::widen<R>(dense.kernel), inputs::widen<R>(dense.bias));
+        support::check_forward(dense, inputs::widen<R>(x), expected, std::is_same_v<T, float> ? 1e-5 : 2e-14);
+    }
+}
+
+TEST_CASE("dense: begins at 0") {
+    const ra::Dense<float, 3, 2> dense;
+    CHECK((dense.kernel.rows() == 3 && dense.kernel.cols() == 2 && dense.bias.size() == 2));
+    CHECK((dense.kernel.isZero(0) && dense.bias.isZero(0)));
+}

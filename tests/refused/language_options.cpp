@@ -1,0 +1,20 @@
+#include <ring_attention/models/build.hpp>
+
+namespace ra = ring_attention;
+
+#ifndef CHANGE
+#define CHANGE num_heads = 4
+#endif
+
+constexpr ra::LanguageOptions options = [] {
+    ra::LanguageOptions changed{.vocabulary = 256,
+                                .hidden_size = 8,
+                                .num_heads = 2,
+                                .num_chunks = 2,
+                                .num_layers = 1,
+                                .dropout = 0.1f};
+    changed.CHANGE;
+    return changed;
+}();
+
+auto model = ra::build<options>();

@@ -1,0 +1,23 @@
+#include <limits>
+
+#include <ring_attention/models/build.hpp>
+
+namespace ra = ring_attention;
+
+#ifndef CHANGE
+#define CHANGE num_heads = 4
+#endif
+
+constexpr ra::Options options = [] {
+    ra::Options changed{.embed_dim = 12,
+                        .hidden_size = 8,
+                        .num_heads = 2,
+                        .num_chunks = 2,
+                        .num_layers = 1,
+                        .dropout = 0.1f,
+                        .window_size = 4};
+    changed.CHANGE;
+    return changed;
+}();
+
+auto model = ra::build<options>();

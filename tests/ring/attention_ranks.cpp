@@ -1,0 +1,118 @@
+// The same bits on any number of ranks and threads.
+
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include <ring_attention/ring/attention.hpp>
+#include <ring_attention/ring/thread_ring.hpp>
+
+#include "support/attention_case.hpp"
+#include "support/num_threads.hpp"
+
+namespace {
+
+namespace ra = ring_attention;
+using support::AttentionCase;
+using support::AttentionRun;
+using support::Scores;
+
+/// What one rank of a ring computes with its own tokens alone.
+template <class T>
+AttentionRun<T> run_rank(const AttentionCase<T>& c, const ra::AttentionOptions& options,
+                         ra::ThreadRing& ring) {
+    const ra::Share share(ra::ChunkLayout(ra::Index(c.shape.seq_len), options.num_chunks), ring.rank(),
+                          ring.ranks());
+    const auto own = [&](const ra::Tensor<T, 4>& whole) {
+        return tensors::slice(whole, 2, share.first_position(), share.num_tokens());
+    };
+    const auto q = own(c.q), k = own(c.k), v = own(c.v), d_output = own(c.d_output);
+    AttentionRun<T> run;
+    run.result = ra::attention(q, k, v, options, ring);
+    run.gradient = ra::attention_backward(d_output, q, k, v, run.result, options, ring);
+    return run;
+}
+
+/// The ranks' results put together.
+template <class T>
+AttentionRun<T> run_on_ranks(const AttentionCase<T>& c, const ra::AttentionOptions& options, int ranks) {
+    std::vector<AttentionRun<T>> parts{std::size_t(ranks)};
+    ra::ThreadRing::run(
+        ranks, [&](ra::ThreadRing& ring) { parts[std::size_t(ring.rank())] = run_rank(c, options, ring); });
+    const auto joined = [&](const auto& part_of) {
+        std::vector<std::decay_t<decltype(part_of(parts[0]))>> pieces;
+        for (const auto& part : parts) pieces.push_back(part_of(part));
+        return tensors::join(pieces, 2);
+    };
+    AttentionRun<T> whole;
+    whole.result.output = joined([](const AttentionRun<T>& run) { return run.result.output; });
+    whole.result.log_sum_exp = joined([](const AttentionRun<T>& run) { return run.result.log_sum_exp; });
+    whole.gradient.query = joined([](const AttentionRun<T>& run) { return run.gradient.query; });
+    whole.gradient.key = joined([](const AttentionRun<T>& run) { return run.gradient.key; });
+    whole.gradient.value = joined([](const AttentionRun<T>& run) { return run.gradient.value; });
+    return whole;
+}
+
+template <class T>
+void check_ranks(const oracle::AttentionShape& shape, Scores scores, const ra::AttentionOptions& options) {
+    const AttentionCase<T> c(shape, scores);
+    const auto alone = support::run(c, options);
+    for (int ranks = 1; ranks <= options.num_chunks; ++ranks) {
+        INFO(shape.seq_len, " tokens, ", options.num_chunks, " chunks, ", ranks, " ranks, causal ",
+             options.causal);
+        CHECK(support::same_bits(run_on_ranks(c, options, ranks), alone));
+    }
+}
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("attention: 1 to n ranks on n seats give the same bits", T, float, double) {
+    for (const bool causal : {true, false})
+        for (const ra::Index num_chunks : {1, 2, 3, 4, 5, 8})
+            for (const std::size_t seq_len : {1u, 2u, 5u, 13u, 32u})
+                check_ranks<T>({2, 2, seq_len, 5}, Scores::ordinary,
+                               {.num_chunks = num_chunks, .causal = causal});
+}
+
+TEST_CASE_TEMPLATE("attention: ranks give the same bits, whatever the scores", T, float, double) {
+    for (const Scores scores : {Scores::wide, Scores::dominant_key, Scores::constant})
+        for (const bool causal : {true, false})
+            check_ranks<T>({1, 2, 23, 8}, scores, {.num_chunks = 6, .causal = causal});
+}
+
+TEST_CASE("attention: ranks give the same bits, chunks longer than a tile") {
+    for (const bool causal : {true, false})
+        check_ranks<float>({1, 1, 331, 16}, Scores::ordinary, {.num_chunks = 3, .causal = causal});
+}
+
+TEST_CASE("attention: ranks give the same bits where a NaN stands") {
+    AttentionCase<float> c({1, 2, 17, 4}, Scores::ordinary);
+    c.k(0, 1, 9, 1) = std::numeric_limits<float>::quiet_NaN();
+    c.v(0, 0, 16, 2) = std::numeric_limits<float>::infinity();
+    const auto alone = support::run(c, {.num_chunks = 5});
+    for (const int ranks : {2, 3, 5}) {
+        const auto together = run_on_ranks(c, {.num_chunks = 5}, ranks);
+        // The sign and payload of a NaN that two operands could give is the processor's choice: compare the
+        // rest.
+        CHECK(compare::largest_difference(together.result.output, alone.result.output) == 0);
+        CHECK(compare::largest_difference(together.gradient.query, alone.gradient.query) == 0);
+        CHECK(compare::largest_difference(together.gradient.key, alone.gradient.key) == 0);
+        CHECK(compare::largest_difference(together.gradient.value, alone.gradient.value) == 0);
+    }
+}
+
+TEST_CASE_TEMPLATE("attention: any number of threads gives the same bits", T, float, double) {
+    for (const bool causal : {true, false}) {
+        const AttentionCase<T> c({3, 2, 141, 16}, Scores::ordinary);
+        const ra::AttentionOptions options{.num_chunks = 2, .causal = causal};
+        const auto alone = [&] {
+            const support::NumThreads one(1);
+            return support::run(c, options);
+        }();
+        for (const int count : {1, 2, 3, 7}) {
+            const support::NumThreads threads(count);
+            CHECK(support::same_bits(support::run(c, options), alone));
+            CHECK(support::same_bits(run_on_ranks(c, options, 2), alone));
+        }
+    }
+}

@@ -1,0 +1,49 @@
+#include <numeric>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include <ring_attention/ring/local_ring.hpp>
+#include <ring_attention/ring/seats.hpp>
+#include <ring_attention/ring/thread_ring.hpp>
+
+#include "support/error_message.hpp"
+
+namespace ra = ring_attention;
+
+TEST_CASE("split_seats gives each seat its tokens of every batch entry, and join_seats puts them back") {
+    constexpr ra::Index outer = 2, seq_len = 7, width = 3;
+    std::vector<float> numbers(outer * seq_len * width);
+    std::iota(numbers.begin(), numbers.end(), 0.0f);
+    const ra::Share share(ra::ChunkLayout(seq_len, 3), 0, 1);  // 3, 2, 2 tokens
+    const ra::Seats<float> seats = ra::split_seats(numbers.data(), outer, width, share);
+    REQUIRE(seats.size() == 3);
+    CHECK(seats[0].rows() == 6);
+    CHECK(seats[1].rows() == 4);
+    CHECK(seats[1](0, 0) == 3 * width);            // batch 0, position 3
+    CHECK(seats[1](2, 1) == (7 + 3) * width + 1);  // batch 1, position 3
+    std::vector<float> joined(numbers.size());
+    ra::join_seats(seats, outer, share, joined.data());
+    CHECK(joined == numbers);
+}
+
+TEST_CASE("ranks agree on the whole sequence, or all throw the same") {
+    const auto agree = [](auto tokens_of, auto batch_of) {
+        ra::ThreadRing::run(3, [&](ra::ThreadRing& ring) {
+            const ra::Share share =
+                ra::agree_on_share(ring, 4, tokens_of(ring.rank()), {{"batch", batch_of(ring.rank())}});
+            if (share != ra::Share(ra::ChunkLayout(10, 4), ring.rank(), 3)) throw ra::Error("another share");
+        });
+    };
+    const auto right = [](int rank) { return std::array<ra::Index, 3>{6, 2, 2}[std::size_t(rank)]; };
+    const auto one = [](int) { return ra::Index(1); };
+    CHECK_NOTHROW(agree(right, one));
+    CHECK_REFUSES(agree(
+                      [](int rank) {
+                          return std::array<ra::Index, 3>{5, 3, 2}[std::size_t(rank)];
+                      },
+                      one),
+                  "rank 0 holds 5 of 10 tokens", "expected 6");
+    CHECK_REFUSES(agree(right, [](int rank) { return ra::Index(rank == 1 ? 2 : 1); }), "rank 1 has batch 2",
+                  "rank 0, 1");
+}

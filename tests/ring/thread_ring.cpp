@@ -1,0 +1,93 @@
+#include <atomic>
+#include <numeric>
+#include <stdexcept>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include <ring_attention/ring/local_ring.hpp>
+#include <ring_attention/ring/thread_ring.hpp>
+
+#include "support/error_message.hpp"
+
+namespace {
+
+namespace ra = ring_attention;
+
+/// The baton gathers, in each number, the ranks that it has met, as digits of base 10, and where the number
+/// stands.
+template <class Ring>
+std::vector<double> relayed(Ring& ring, std::size_t size) {
+    std::vector<double> baton(size, ring.rank() == 0 ? 1 : -1);  // only rank 0's counts
+    ra::relay_numbers(ring, std::span(baton), [&](std::span<double> part, ra::Index first) {
+        for (std::size_t i = 0; i < part.size(); ++i)
+            part[i] = 10 * part[i] + ring.rank() + double(std::size_t(first) + i) / 1e6;
+    });
+    return baton;
+}
+
+std::vector<double> expected_baton(int ranks, std::size_t size) {
+    std::vector<double> baton(size, 1);
+    for (int rank = 0; rank < ranks; ++rank)
+        for (std::size_t i = 0; i < size; ++i) baton[i] = 10 * baton[i] + rank + double(i) / 1e6;
+    return baton;
+}
+
+}  // namespace
+
+TEST_CASE("thread ring: every rank is there once") {
+    for (const int ranks : {1, 2, 7}) {
+        std::vector<std::atomic<int>> seen(static_cast<std::size_t>(ranks));
+        ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
+            if (ring.ranks() != ranks) throw std::runtime_error("another number of ranks");
+            ++seen[std::size_t(ring.rank())];
+        });
+        for (const auto& count : seen) CHECK(count == 1);
+    }
+    CHECK_REFUSES(ra::ThreadRing::run(0, [](ra::ThreadRing&) {}), "0 ranks", "at least 1");
+}
+
+TEST_CASE("rings: the baton meets the ranks in order and ends the same on all, whatever its size") {
+    const std::size_t part = (std::size_t(1) << 18) / sizeof(double);
+    for (const std::size_t size : {std::size_t(0), std::size_t(1), part - 1, part, part + 1, 3 * part + 5}) {
+        CAPTURE(size);
+        ra::LocalRing local;
+        CHECK(relayed(local, size) == expected_baton(1, size));
+        for (const int ranks : {1, 2, 3, 5})
+            ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
+                if (relayed(ring, size) != expected_baton(ranks, size))
+                    throw std::runtime_error("another baton");
+            });
+    }
+}
+
+TEST_CASE(
+    "rings: a hop sends to the rank before and receives from the rank after, two channels side by side") {
+    const auto hop = [](auto& ring) {
+        std::vector<int> sent{ring.rank(), 7}, d_sent{-ring.rank()}, received(2), d_received(1);
+        const auto start = [&](ra::Channel channel, const std::vector<int>& from, std::vector<int>& to) {
+            return ring.start_exchange(channel, std::as_bytes(std::span(from)),
+                                       std::as_writable_bytes(std::span(to)));
+        };
+        auto keys = start(ra::Channel::key_value, sent, received);
+        auto gradients = start(ra::Channel::gradient, d_sent, d_received);
+        gradients.finish();
+        keys.finish();
+        const int after = (ring.rank() + 1) % ring.ranks();
+        if (received != std::vector<int>{after, 7} || d_received != std::vector<int>{-after})
+            throw std::runtime_error("another message");
+    };
+    ra::LocalRing local;
+    CHECK_NOTHROW(hop(local));
+    for (const int ranks : {1, 2, 3, 6}) CHECK_NOTHROW(ra::ThreadRing::run(ranks, hop));
+}
+
+TEST_CASE("thread ring: a message of another size is an error on the rank that waits for it") {
+    CHECK_REFUSES(
+        ra::ThreadRing::run(2,
+                            [](ra::ThreadRing& ring) {
+                                std::vector<std::byte> sent(4), received(ring.rank() == 0 ? 4 : 8);
+                                ring.start_exchange(ra::Channel::key_value, sent, received).finish();
+                            }),
+        "4 bytes", "expected 8");
+}

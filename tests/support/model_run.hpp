@@ -1,0 +1,125 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include <ring_attention/models/build.hpp>
+#include <ring_attention/ring/thread_ring.hpp>
+
+#include "compare.hpp"
+#include "model_case.hpp"
+#include "tensors.hpp"
+
+// A pass through a model and back, in one process or on the ranks of a ring.
+
+namespace support {
+
+/// All that comes out of a forward and a backward.
+template <class Model>
+struct ModelRun {
+    using T = typename Model::Scalar;
+    typename Model::OutputTensor output;
+    ra::Tensor<T, 3> d_input;
+    oracle::Parameters<T> gradient;
+};
+
+/// masks: a Dropout, masks of one's own, or NoDropout. Backward needs no masks: the cache has them.
+template <class Model, class Masks, class... Ring>
+typename Model::OutputTensor forward(const Model& model, const ra::Tensor<typename Model::Scalar, 3>& x,
+                                     typename Model::Cache& cache, const Masks& masks, Ring&... ring) {
+    if constexpr (std::is_same_v<Masks, ra::NoDropout>)
+        return model.forward(x, cache, ring...);
+    else
+        return model.forward(x, cache, masks, ring...);
+}
+
+template <class Model, class Masks, class Ring>
+ModelRun<Model> run_on(Ring& ring, const Model& model, const ra::Tensor<typename Model::Scalar, 3>& x,
+                       const typename Model::OutputTensor& d_output, const Masks& masks) {
+    typename Model::Cache cache;
+    ModelRun<Model> run;
+    run.output = forward(model, x, cache, masks, ring);
+    auto gradient = ra::zeros_like(model);
+    run.d_input = model.backward(d_output, cache, gradient, ring);
+    run.gradient = parameters_of<typename Model::Scalar>(gradient);
+    return run;
+}
+
+template <class Model, class Masks = ra::NoDropout>
+ModelRun<Model> run(const Model& model, const ra::Tensor<typename Model::Scalar, 3>& x,
+                    const typename Model::OutputTensor& d_output, const Masks& masks = {}) {
+    ra::LocalRing ring;
+    return run_on(ring, model, x, d_output, masks);
+}
+
+template <class T>
+bool same_bits(const oracle::Parameters<T>& a, const oracle::Parameters<T>& b) {
+    if (a.size() != b.size()) return false;
+    for (const auto& [name, values] : a)
+        if (!b.contains(name) || !compare::same_bits(values, b.at(name))) return false;
+    return true;
+}
+
+template <class Model>
+bool same_bits(const ModelRun<Model>& a, const ModelRun<Model>& b) {
+    return compare::same_bits(a.output, b.output) && compare::same_bits(a.d_input, b.d_input) &&
+           same_bits(a.gradient, b.gradient);
+}
+
+/// What each rank of a ThreadRing computes from its own tokens; num_chunks is the model's.
+template <class Model, class Masks = ra::NoDropout>
+std::vector<ModelRun<Model>> run_on_ranks(int ranks, ra::Index num_chunks, const Model& model,
+                                          const ra::Tensor<typename Model::Scalar, 3>& x,
+                                          const typename Model::OutputTensor& d_output,
+                                          const Masks& masks = {}) {
+    std::vector<ModelRun<Model>> runs{std::size_t(ranks)};
+    ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
+        const ra::Share share(ra::ChunkLayout(x.dimension(1), num_chunks), ring.rank(), ring.ranks());
+        const auto own = [&](const auto& whole) {
+            return tensors::slice(whole, 1, share.first_position(), share.num_tokens());
+        };
+        auto& run = runs[std::size_t(ring.rank())];
+        if constexpr (Model::OutputTensor::NumDimensions == 3)
+            run = run_on(ring, model, own(x), own(d_output), masks);
+        else
+            run = run_on(ring, model, own(x), d_output, masks);
+    });
+    return runs;
+}
+
+/// Whether the ranks together have what one process has: the tokens of each put together, and the rest whole
+/// on every rank.
+template <class Model>
+bool same_bits(const std::vector<ModelRun<Model>>& ranks, const ModelRun<Model>& alone) {
+    std::vector<decltype(alone.d_input)> d_inputs;
+    std::vector<decltype(alone.output)> outputs;
+    for (const auto& run : ranks) {
+        if (!same_bits(run.gradient, alone.gradient)) return false;
+        d_inputs.push_back(run.d_input);
+        outputs.push_back(run.output);
+    }
+    if constexpr (Model::OutputTensor::NumDimensions == 3) outputs = {tensors::join(outputs, 1)};
+    for (const auto& output : outputs)
+        if (!compare::same_bits(output, alone.output)) return false;
+    return compare::same_bits(tensors::join(d_inputs, 1), alone.d_input);
+}
+
+/// An input and a gradient of the output for a model.
+template <class Model>
+struct ModelCase {
+    using T = typename Model::Scalar;
+    ra::Tensor<T, 3> x;
+    typename Model::OutputTensor d_output;
+
+    ModelCase(ra::Index batch, ra::Index seq_len, ra::Index embed_dim, std::uint64_t seed = 1)
+        : x(tensors::normal<T, 3>({batch, seq_len, embed_dim}, seed)) {
+        if constexpr (Model::OutputTensor::NumDimensions == 3)
+            d_output = tensors::normal<T, 3>({batch, seq_len, Model::out_width}, seed + 1);
+        else
+            d_output = tensors::normal<T, 2>({batch, Model::out_width}, seed + 1);
+    }
+};
+
+}  // namespace support

@@ -1,0 +1,109 @@
+#include <cmath>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include <ring_attention/ring/thread_ring.hpp>
+#include <ring_attention/training/cross_entropy.hpp>
+
+#include "support/compare.hpp"
+#include "support/error_message.hpp"
+#include "support/tensors.hpp"
+
+namespace ra = ring_attention;
+
+namespace {
+
+constexpr ra::Index batch = 2, seq_len = 7, vocabulary = 5;
+
+ra::Tensor<ra::Token, 2> some_targets() {
+    ra::Tensor<ra::Token, 2> targets(batch, seq_len);
+    for (ra::Index i = 0; i < targets.size(); ++i)
+        targets.data()[i] = i % 4 == 1 ? ra::ignored_target : ra::Token(i * 3 % vocabulary);
+    return targets;
+}
+
+/// The definition.
+double mean_loss(const ra::Tensor<double, 3>& logits, const ra::Tensor<ra::Token, 2>& targets) {
+    double total = 0;
+    int count = 0;
+    for (ra::Index b = 0; b < batch; ++b)
+        for (ra::Index t = 0; t < seq_len; ++t) {
+            if (targets(b, t) == ra::ignored_target) continue;
+            double sum = 0;
+            for (ra::Index j = 0; j < vocabulary; ++j) sum += std::exp(logits(b, t, j));
+            total += std::log(sum) - logits(b, t, targets(b, t));
+            ++count;
+        }
+    return total / count;
+}
+
+}  // namespace
+
+TEST_CASE("the mean runs over the tokens that count, and the gradient is that of the mean") {
+    const auto targets = some_targets();
+    auto logits = tensors::normal<double>(std::array<ra::Index, 3>{batch, seq_len, vocabulary}, 1, 2);
+    const auto result = ra::cross_entropy(logits, targets);
+    CHECK(result.count == 10);
+    CHECK(result.loss == doctest::Approx(mean_loss(logits, targets)).epsilon(1e-14));
+    for (ra::Index i = 0; i < logits.size(); ++i) {
+        const double at = logits.data()[i], h = 1e-5;
+        logits.data()[i] = at + h;
+        const double above = mean_loss(logits, targets);
+        logits.data()[i] = at - h;
+        const double below = mean_loss(logits, targets);
+        logits.data()[i] = at;
+        CHECK(std::abs((above - below) / (2 * h) - result.d_logits.data()[i]) < 1e-10);
+    }
+}
+
+TEST_CASE("large logits do not overflow") {
+    ra::Tensor<float, 3> logits(1, 1, 3);
+    logits.setValues({{{1e4f, -1e4f, 1e4f}}});
+    ra::Tensor<ra::Token, 2> targets(1, 1);
+    targets(0, 0) = 0;
+    CHECK(ra::cross_entropy(logits, targets).loss == doctest::Approx(std::log(2.0)));
+    targets(0, 0) = 1;
+    CHECK(ra::cross_entropy(logits, targets).loss == doctest::Approx(2e4 + std::log(2.0)));
+}
+
+TEST_CASE("no token counts: loss 0, gradient 0") {
+    ra::Tensor<float, 3> logits(1, 2, 3);
+    logits.setConstant(1);
+    ra::Tensor<ra::Token, 2> targets(1, 2);
+    targets.setConstant(ra::ignored_target);
+    const auto result = ra::cross_entropy(logits, targets);
+    CHECK(result.loss == 0);
+    CHECK(result.count == 0);
+    CHECK(compare::largest(result.d_logits) == 0);
+}
+
+TEST_CASE("any number of ranks gives the same bits") {
+    const auto logits = tensors::normal<float>(std::array<ra::Index, 3>{batch, seq_len, vocabulary}, 2);
+    const auto targets = some_targets();
+    const auto whole = ra::cross_entropy(logits, targets);
+    for (const int ranks : {1, 2, 3, 7}) {
+        std::vector<ra::Tensor<float, 3>> d_logits(static_cast<std::size_t>(ranks));
+        std::vector<double> losses(static_cast<std::size_t>(ranks));
+        ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
+            const ra::Share share(ra::ChunkLayout(seq_len, 7), ring.rank(), ranks);
+            const auto mine = ra::cross_entropy(
+                tensors::slice(logits, 1, share.first_position(), share.num_tokens()),
+                tensors::slice(targets, 1, share.first_position(), share.num_tokens()), ring);
+            losses[std::size_t(ring.rank())] = mine.loss;
+            d_logits[std::size_t(ring.rank())] = mine.d_logits;
+        });
+        for (const double loss : losses) CHECK(loss == whole.loss);
+        CHECK(compare::same_bits(tensors::join(d_logits, 1), whole.d_logits));
+    }
+}
+
+TEST_CASE("targets that do not fit are refused") {
+    ra::Tensor<float, 3> logits(1, 2, 3);
+    logits.setZero();
+    ra::Tensor<ra::Token, 2> longer(1, 3), wrong(1, 2);
+    longer.setZero();
+    wrong.setConstant(3);
+    CHECK_REFUSES(ra::cross_entropy(logits, longer), "targets", "[1, 3]", "[1, 2]");
+    CHECK_REFUSES(ra::cross_entropy(logits, wrong), "target 3", "0 to 2");
+}
