@@ -55,6 +55,13 @@ void check_positions(auto&& apply) {
         }
 }
 
+/// Whether fma rounds once: (1 + e) (1 - e) - 1 is -e^2, which is lost where the product is rounded first.
+template <class T>
+bool has_fma() {
+    const ra::Simd<T> e(std::numeric_limits<T>::epsilon()), one(T(1));
+    return fma(one + e, one - e, -one).lanes[0] != 0;
+}
+
 }  // namespace
 
 TEST_CASE_TEMPLATE("gelu: absolute and relative error", T, float, double) {
@@ -67,14 +74,15 @@ TEST_CASE_TEMPLATE("gelu: absolute and relative error", T, float, double) {
         const long double exact = exact_gelu(x[i]);
         const double error = double(std::abs(y[i] - exact));
         absolute = std::max(absolute, error / std::max(1.0, double(std::abs(x[i]))));
-        if (std::abs(x[i]) <= 5 && exact != 0) relative = std::max(relative, error / double(std::abs(exact)));
+        if (exact != 0) relative = std::max(relative, error / double(std::abs(exact)));
         derivative = std::max(derivative, double(std::abs(dx[i] - exact_gelu_derivative(x[i]))));
     }
     const double unit = std::numeric_limits<T>::epsilon();
-    MESSAGE(sizeof(T), " bytes, in epsilons: error ", absolute / unit, ", relative for |x| <= 5 ",
-            relative / unit, ", derivative ", derivative / unit);
+    INFO(sizeof(T), " bytes, in epsilons: error ", absolute / unit, ", relative ", relative / unit,
+         ", derivative ", derivative / unit);
     CHECK(absolute < 2 * unit);
-    CHECK(relative < 40 * unit);
+    // Without fused operations the rounding of x^2 comes through the exponential.
+    CHECK(relative < (has_fma<T>() ? 6 : 90) * unit);
     CHECK(derivative < 3 * unit);
 }
 

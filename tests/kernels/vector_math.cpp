@@ -55,7 +55,7 @@ TEST_CASE("exp: float, over the whole range") {
     const auto exact = [](long double x) { return std::exp(x); };
     const double normal = worst_ulps<float>(-87.33f, 88.72f, exp<float>, exact);
     const double subnormal = worst_ulps<float>(-105, -87.33f, exp<float>, exact);
-    MESSAGE("exp float: ", normal, " ulp, subnormal results ", subnormal, " ulp");
+    INFO("exp float: ", normal, " ulp, subnormal results ", subnormal, " ulp");
     CHECK(normal < 1.5);
     CHECK(subnormal < 1.5);
 }
@@ -65,8 +65,8 @@ TEST_CASE("exp: double, over the whole range") {
     const double normal = worst_ulps<double>(-708.39, 709.78, exp<double>, exact);
     const double near_zero = worst_ulps<double>(-1, 1, exp<double>, exact);
     const double subnormal = worst_ulps<double>(-746, -708.39, exp<double>, exact);
-    MESSAGE("exp double: ", normal, " ulp, near zero ", near_zero, " ulp, subnormal results ", subnormal,
-            " ulp");
+    INFO("exp double: ", normal, " ulp, near zero ", near_zero, " ulp, subnormal results ", subnormal,
+         " ulp");
     CHECK(normal < 1.5);
     CHECK(near_zero < 1.5);
     CHECK(subnormal < 1.5);
@@ -89,7 +89,7 @@ TEST_CASE_TEMPLATE("erf: everywhere, and relative to its value near 0", T, float
     const auto exact = [](long double x) { return std::erf(x); };
     const double far = worst_ulps<T>(T(-7), T(7), erf<T>, exact);
     const double near = worst_ulps<T>(T(-1e-3), T(1e-3), erf<T>, exact);
-    MESSAGE("erf, ", sizeof(T), " bytes: ", far, " ulp, near zero ", near, " ulp");
+    INFO("erf, ", sizeof(T), " bytes: ", far, " ulp, near zero ", near, " ulp");
     CHECK(far < 2.5);
     CHECK(near < 2.5);
 }

@@ -115,7 +115,7 @@ TEST_CASE("dropout: what is kept is divided by 1 - rate, what is not is 0 even i
     ra::LocalRing ring;
     const ra::Share share(ra::ChunkLayout(3, 2), 0, 1);
     const Masks masks;
-    const ra::Pass<ra::LocalRing, Masks> pass{ring, share, 2, masks};
+    const ra::Pass<ra::LocalRing> pass{ring, share, 2, ra::MaskReference(masks)};
     ra::Seats<double> x{ra::Matrix<double>::Constant(4, 4, 3.0), ra::Matrix<double>::Constant(2, 4, 3.0)};
     x[0](0, 0) = std::nan("");  // batch 0, position 0: dropped
     const auto y = Quarter<ra::DropoutSite::attention>{}.forward(x, nullptr, pass);

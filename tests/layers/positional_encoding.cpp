@@ -16,8 +16,7 @@ TEST_CASE(
     "positional encoding: waves of the position in the sequence, whatever the seat and the batch entry") {
     ra::LocalRing ring;
     const ra::Share share(ra::ChunkLayout(7, 3), 0, 1);
-    const ra::NoDropout no_masks;
-    const ra::Pass<ra::LocalRing, ra::NoDropout> pass{ring, share, 2, no_masks};
+    const ra::Pass<ra::LocalRing> pass{ring, share, 2, {}};
     ra::Seats<double> x;
     for (ra::Index seat = 0; seat < 3; ++seat)
         x.push_back(ra::Matrix<double>::Zero(2 * share.tokens(seat).count, 4));

@@ -38,10 +38,10 @@ void randomise(L& layer) {
     });
 }
 
-template <ra::Layer L, class Masks>
+template <ra::Layer L>
 class LayerCase {
   public:
-    LayerCase(L layer, const SeatShape& shape, const Masks& masks)
+    LayerCase(L layer, const SeatShape& shape, ra::MaskReference masks)
         : layer_(std::move(layer)),
           share_(ra::ChunkLayout(shape.seq_len, shape.num_seats), 0, 1),
           pass_{ring_, share_, shape.batch, masks, 1} {
@@ -116,15 +116,15 @@ class LayerCase {
     L layer_;
     ra::LocalRing ring_;
     ra::Share share_;
-    ra::Pass<ra::LocalRing, Masks> pass_;
+    ra::Pass<ra::LocalRing> pass_;
     ra::Seats<double> x_, d_y_;
 };
 
 /// Checks backward of the layer, with masks that must outlive the call.
-template <ra::Layer L, class Masks = ra::NoDropout>
-void check_layer(const SeatShape& shape, const Masks& masks = {}) {
+template <ra::Layer L>
+void check_layer(const SeatShape& shape, ra::MaskReference masks = {}) {
     INFO("batch ", shape.batch, ", seq_len ", shape.seq_len, ", seats ", shape.num_seats);
-    LayerCase<L, Masks>(L{}, shape, masks).check_finite_differences();
+    LayerCase<L>(L{}, shape, masks).check_finite_differences();
 }
 
 /// y = layer(x) for rows of numbers, against what the oracle says of them.

@@ -25,11 +25,11 @@ struct ModelRun {
     oracle::Parameters<T> gradient;
 };
 
-/// masks: a Dropout, masks of one's own, or NoDropout. Backward needs no masks: the cache has them.
+/// masks: a Dropout, masks of one's own, or none. Backward needs no masks: the cache has them.
 template <class Model, class Masks, class... Ring>
 typename Model::OutputTensor forward(const Model& model, const ra::Tensor<typename Model::Scalar, 3>& x,
                                      typename Model::Cache& cache, const Masks& masks, Ring&... ring) {
-    if constexpr (std::is_same_v<Masks, ra::NoDropout>)
+    if constexpr (std::is_same_v<Masks, ra::MaskReference>)
         return model.forward(x, cache, ring...);
     else
         return model.forward(x, cache, masks, ring...);
@@ -47,7 +47,7 @@ ModelRun<Model> run_on(Ring& ring, const Model& model, const ra::Tensor<typename
     return run;
 }
 
-template <class Model, class Masks = ra::NoDropout>
+template <class Model, class Masks = ra::MaskReference>
 ModelRun<Model> run(const Model& model, const ra::Tensor<typename Model::Scalar, 3>& x,
                     const typename Model::OutputTensor& d_output, const Masks& masks = {}) {
     ra::LocalRing ring;
@@ -69,7 +69,7 @@ bool same_bits(const ModelRun<Model>& a, const ModelRun<Model>& b) {
 }
 
 /// What each rank of a ThreadRing computes from its own tokens; num_chunks is the model's.
-template <class Model, class Masks = ra::NoDropout>
+template <class Model, class Masks = ra::MaskReference>
 std::vector<ModelRun<Model>> run_on_ranks(int ranks, ra::Index num_chunks, const Model& model,
                                           const ra::Tensor<typename Model::Scalar, 3>& x,
                                           const typename Model::OutputTensor& d_output,

@@ -22,22 +22,11 @@ void write_tile(const T* tile, MatrixView<T> c, bool add) {
             c(i, j) = add ? c(i, j) + tile[i * stride + j] : tile[i * stride + j];
 }
 
-/// c (rows, at most vectors * width) = or += a b. Column p of a begins at a + p * a_col, its rows are a_row
-/// apart; row p of b begins at b + p * b_row.
+/// c = or += the sums in registers.
 template <Real T, int rows, int vectors>
-void multiply_tile(Index k, const T* a, Index a_row, Index a_col, const T* b, Index b_row, MatrixView<T> c,
-                   bool add) {
+[[gnu::always_inline]] inline void store_tile(const Simd<T> (&sum)[rows][vectors], MatrixView<T> c,
+                                              bool add) {
     constexpr int width = Simd<T>::width;
-    Simd<T> sum[rows][vectors];
-    unrolled<rows>([&](auto i) { unrolled<vectors>([&](auto v) { sum[i][v] = Simd<T>(T(0)); }); });
-    for (Index p = 0; p < k; ++p, a += a_col, b += b_row) {
-        Simd<T> row[vectors];
-        unrolled<vectors>([&](auto v) { row[v] = Simd<T>::load(b + v * width); });
-        unrolled<rows>([&](auto i) {
-            const Simd<T> factor(a[i * a_row]);
-            unrolled<vectors>([&](auto v) { sum[i][v] = fma(factor, row[v], sum[i][v]); });
-        });
-    }
     if (c.cols < vectors * width || c.col_stride != 1) {
         constexpr int stride = ProductTile<T>::cols;
         alignas(64) T tile[rows * stride];
@@ -55,13 +44,52 @@ void multiply_tile(Index k, const T* a, Index a_row, Index a_col, const T* b, In
     }
 }
 
-/// The left factor as the micro-kernel reads it: element (i,p) of strip s at data + s * strip + i * row + p *
-/// col, a strip being ProductTile::rows rows.
+/// c (rows, at most vectors * width) = or += a b. Column p of a begins at a + p * a_col, its rows are a_row
+/// apart; row p of b begins at b + p * b_row.
+template <Real T, int rows, int vectors>
+void multiply_tile(Index k, const T* a, Index a_row, Index a_col, const T* b, Index b_row, MatrixView<T> c,
+                   bool add) {
+    constexpr int width = Simd<T>::width;
+    Simd<T> sum[rows][vectors];
+    unrolled<rows>([&](auto i) { unrolled<vectors>([&](auto v) { sum[i][v] = Simd<T>(T(0)); }); });
+    // Three rows share a pointer: one each, or one with an offset for every row, would not fit the integer
+    // registers.
+    constexpr int groups = (rows + 2) / 3;
+    const T* group[groups];
+    unrolled<groups>([&](auto g) { group[g] = a + 3 * g * a_row; });
+    const auto step = [&]() __attribute__((always_inline)) {
+        Simd<T> row[vectors];
+        unrolled<vectors>([&](auto v) { row[v] = Simd<T>::load(b + v * width); });
+        unrolled<rows>([&](auto i) {
+            const Simd<T> factor(group[i / 3][i % 3 * a_row]);
+            unrolled<vectors>([&](auto v) { sum[i][v] = fma(factor, row[v], sum[i][v]); });
+        });
+        unrolled<groups>([&](auto g) { group[g] += a_col; });
+        b += b_row;
+    };
+    // The tile of c is on its way while the sum is made.
+    const T* next = c.data;
+    Index p = 0;
+    for (; p < std::min<Index>(rows, k); ++p, next += c.row_stride) {
+        for (int v = 0; v < vectors; ++v) __builtin_prefetch(next + v * width, 1);
+        __builtin_prefetch(next + vectors * width - 1, 1);
+        step();
+    }
+    for (; p < k; ++p) step();
+    store_tile<T>(sum, c, add);
+}
+
+/// The left factor as the micro-kernel reads it: element (i,p) of strip s at data + s * strip_stride + i *
+/// row_stride + p * col_stride, a strip being ProductTile::rows rows.
 template <Real T>
 struct Strips {
     const T* data;
-    Index rows, cols;
     Index row_stride, col_stride, strip_stride;
+
+    /// `row` is a multiple of ProductTile::rows.
+    Strips from_row(Index row) const {
+        return {data + row / ProductTile<T>::rows * strip_stride, row_stride, col_stride, strip_stride};
+    }
 };
 
 /// One strip of c, `rows` high, by one panel.

@@ -51,7 +51,7 @@ struct ProductTile {
     static constexpr int vectors = 2;
     static constexpr int rows = (simd_registers - 4) / vectors;
     static constexpr int cols = vectors * Simd<T>::width;
-    static constexpr Index depth = 256;
+    static constexpr Index depth = 512;
 };
 
 /// Transposes width x width numbers in registers, exchanging blocks of `distance` rows and lanes.
@@ -123,6 +123,19 @@ void pack_panel(MatrixView<const T> x, T* to, Index stride) {
     }
 }
 
+/// x (k,n) in panels of `panel_cols` columns, one behind the other. Rows that are contiguous are taken a few
+/// at a time through all the panels, so that a stride of a power of two does not push its own lines out of
+/// the cache.
+template <Real T>
+void pack_panels(MatrixView<const T> x, T* to, Index panel_cols) {
+    const Index step = x.col_stride == 1 ? 8 : std::max<Index>(x.rows, 1);
+    for (Index p = 0; p < x.rows; p += step)
+        for (Index j = 0; j < x.cols; j += panel_cols)
+            pack_panel<T>(
+                x.middle_rows(p, std::min(step, x.rows - p)).middle_cols(j, std::min(panel_cols, x.cols - j)),
+                to + j * x.rows + p * panel_cols, panel_cols);
+}
+
 }  // namespace detail
 
 /// The right factor of products, b (rows,cols), in panels of ProductTile::cols columns; the columns that the
@@ -156,25 +169,13 @@ constexpr Index packed_size(Index rows, Index cols) {
     return rows * ((cols + panel_cols - 1) / panel_cols * panel_cols);
 }
 
-namespace detail {
-
-/// The panel of b that begins with column `col`, at its place among the panels `to`.
-template <Real T>
-void pack_b_panel(MatrixView<const T> b, Index col, T* to) {
-    constexpr Index panel_cols = PackedView<T>::panel_cols;
-    const Index cols = std::min(panel_cols, b.cols - col);
-    T* const panel = to + col * b.rows;
-    if (cols < panel_cols) std::fill_n(panel, b.rows * panel_cols, T(0));
-    pack_panel<T>(b.middle_cols(col, cols), panel, panel_cols);
-}
-
-}  // namespace detail
-
 /// Packs b (k,n) into packed_size(k, n) numbers at `to`.
 template <Real T>
 PackedView<T> pack_b(MatrixView<const T> b, T* to) {
     constexpr Index panel_cols = PackedView<T>::panel_cols;
-    for (Index col = 0; col < b.cols; col += panel_cols) detail::pack_b_panel<T>(b, col, to);
+    const Index whole = b.cols / panel_cols * panel_cols;
+    if (whole < b.cols) std::fill_n(to + whole * b.rows, b.rows * panel_cols, T(0));
+    detail::pack_panels<T>(b, to, panel_cols);
     return {to, b.rows, b.cols, panel_cols, b.rows * panel_cols};
 }
 

@@ -164,14 +164,35 @@ inline Simd<double> fma(Simd<double> a, Simd<double> b, Simd<double> c) {
 #endif
 }
 
+namespace detail {
+
+/// All bits set in the first n lanes.
+template <Real T>
+typename Simd<T>::Mask first_lanes(Index n) {
+    using Bits = typename Simd<T>::Bits;
+    return [n]<int... l>(std::integer_sequence<int, l...>) {
+        return typename Simd<T>::Mask{Bits(l)...} < Bits(n);
+    }
+    (std::make_integer_sequence<int, Simd<T>::width>{});
+}
+
+}  // namespace detail
+
 /// The first n numbers, 0 <= n <= width, and `rest` in the other lanes. Reads nothing past from[n - 1].
 template <Real T>
 Simd<T> load_partial(const T* from, Index n, T rest = 0) {
+    [[maybe_unused]] constexpr bool single = sizeof(T) == 4;
 #if defined(__AVX512F__)
-    if constexpr (sizeof(T) == 4)
+    if constexpr (single)
         return Simd<T>(_mm512_mask_loadu_ps(Simd<T>(rest).lanes, __mmask16((1u << n) - 1), from));
     else
         return Simd<T>(_mm512_mask_loadu_pd(Simd<T>(rest).lanes, __mmask8((1u << n) - 1), from));
+#elif defined(__AVX__)
+    const auto mask = detail::first_lanes<T>(n);
+    if constexpr (single)
+        return select<T>(mask, Simd<T>(_mm256_maskload_ps(from, __m256i(mask))), Simd<T>(rest));
+    else
+        return select<T>(mask, Simd<T>(_mm256_maskload_pd(from, __m256i(mask))), Simd<T>(rest));
 #else
     std::array<T, std::size_t(Simd<T>::width)> numbers;
     numbers.fill(rest);
@@ -183,11 +204,17 @@ Simd<T> load_partial(const T* from, Index n, T rest = 0) {
 /// Writes the first n lanes and nothing past to[n - 1].
 template <Real T>
 void store_partial(Simd<T> x, T* to, Index n) {
+    [[maybe_unused]] constexpr bool single = sizeof(T) == 4;
 #if defined(__AVX512F__)
-    if constexpr (sizeof(T) == 4)
+    if constexpr (single)
         _mm512_mask_storeu_ps(to, __mmask16((1u << n) - 1), x.lanes);
     else
         _mm512_mask_storeu_pd(to, __mmask8((1u << n) - 1), x.lanes);
+#elif defined(__AVX__)
+    if constexpr (single)
+        _mm256_maskstore_ps(to, __m256i(detail::first_lanes<T>(n)), x.lanes);
+    else
+        _mm256_maskstore_pd(to, __m256i(detail::first_lanes<T>(n)), x.lanes);
 #else
     std::array<T, std::size_t(Simd<T>::width)> numbers;
     x.store(numbers.data());

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -8,15 +9,6 @@
 #include <ring_attention/layers/layer.hpp>
 
 namespace ring_attention {
-
-/// The places of dropout in a block, and between blocks.
-enum class DropoutSite : std::uint64_t { attention = 0, feed_forward = 1, between_blocks = 2 };
-
-/// Which of the model's dropouts.
-struct DropoutPlace {
-    std::uint64_t layer = 0;  ///< 1 for the first block of a stack, and so on (Pass::layer)
-    DropoutSite site{};
-};
 
 /// Switches a forward pass to training: what is dropped is a function of seed, step, place, batch entry and
 /// global position, so it is the same on every rank, and again in another run.
@@ -39,12 +31,6 @@ struct Dropout {
     }
 };
 
-/// What can be passed to forward() in place of a Dropout: masks from elsewhere.
-template <class M>
-concept DropoutMasks = requires(const M& masks, const DropoutPlace& place, std::span<std::uint8_t> keep) {
-    masks.keep(place, Index(), Index(), double(), keep);
-};
-
 struct DropoutOptions {
     float rate = 0;
     DropoutSite site{};
@@ -62,10 +48,9 @@ struct DropoutLayer {
         Seats<std::uint8_t> keep;  // [batch * tokens, Width] a seat; empty where nothing was dropped
     };
 
-    template <class P>
-    Seats<T> forward(Seats<T> x, Cache* cache, const P& pass) const {
+    Seats<T> forward(Seats<T> x, Cache* cache, const auto& pass) const {
         if (cache) cache->keep.clear();
-        if constexpr (options.rate > 0 && DropoutMasks<std::remove_cvref_t<decltype(pass.masks)>>)
+        if (options.rate > 0 && pass.masks)
             for (std::size_t seat = 0; seat < x.size(); ++seat) {
                 Matrix<std::uint8_t> kept = draw(pass, Index(seat));
                 apply(kept, x[seat]);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <ring_attention/core/parameters.hpp>
+#include <ring_attention/layers/dropout_masks.hpp>
 #include <ring_attention/ring/local_ring.hpp>
 #include <ring_attention/ring/seats.hpp>
 
@@ -25,20 +26,17 @@ namespace ring_attention {
 // bits do not depend on which rank holds which seats.
 
 /// What all layers of one pass through a model share.
-template <Ring R, class Masks>
+template <Ring R>
 struct Pass {
     R& ring;
     const Share& share;
     Index batch;
-    const Masks& masks;       ///< dropout in training (see DropoutMasks), or NoDropout
+    MaskReference masks;      ///< of dropout in training, or none
     std::uint64_t layer = 0;  ///< where in the model: keys random numbers
 
     /// The pass for part number i (from 0) of the layer.
     Pass at_part(Index i) const { return {ring, share, batch, masks, layer * 1024 + std::uint64_t(i) + 1}; }
 };
-
-/// The masks of a pass without dropout.
-struct NoDropout {};
 
 /// Where the gradients of each seat go: one layer of the same type a seat, perhaps the same one for all.
 template <class L>
@@ -78,7 +76,7 @@ template <class L>
 concept SequenceLayer = Visitable<L> && std::copyable<L> && std::default_initializable<typename L::Cache> &&
     requires(const L& layer, Seats<typename L::Scalar> x, typename L::Cache* cache,
              const typename L::Cache& filled, const SeatGradients<L>& gradients,
-             const Pass<LocalRing, NoDropout>& pass) {
+             const Pass<LocalRing>& pass) {
     { L::in_width } -> std::convertible_to<Index>;
     { L::out_width } -> std::convertible_to<Index>;
     { layer.forward(x, cache, pass) } -> std::same_as<Seats<typename L::Scalar>>;

@@ -72,7 +72,7 @@ struct Model {
 
     template <Ring R>
     OutputTensor operator()(const InputTensor& x, R& ring) const {
-        return run(x, nullptr, NoDropout{}, ring);
+        return run(x, nullptr, MaskReference{}, ring);
     }
 
     /// As model(x), and fills the cache.
@@ -83,7 +83,7 @@ struct Model {
 
     template <Ring R>
     OutputTensor forward(const InputTensor& x, Cache& cache, R& ring) const {
-        return run(x, &cache, NoDropout{}, ring);
+        return run(x, &cache, MaskReference{}, ring);
     }
 
     /// In training mode: with a Dropout{seed, step}, or masks of the caller's own.
@@ -95,7 +95,7 @@ struct Model {
 
     template <DropoutMasks Masks, Ring R>
     OutputTensor forward(const InputTensor& x, Cache& cache, const Masks& masks, R& ring) const {
-        return run(x, &cache, masks, ring);
+        return run(x, &cache, MaskReference(masks), ring);
     }
 
     /// The gradient of dot(d_output, output) with respect to the input is returned (nothing for tokens);
@@ -114,7 +114,7 @@ struct Model {
         require_shape("d_output", d_output.dimensions(), output_shape(cache.batch, share));
         if (share.rank() != ring.rank() || share.ranks() != ring.ranks())
             throw RingError("backward: the cache is of another ring than the one given");
-        const Pass<R, NoDropout> pass{ring, share, cache.batch, NoDropout{}};
+        const Pass<R> pass{ring, share, cache.batch, MaskReference{}};
         Seats<Scalar> d = leave_backward(d_output, share);
         add_seat_gradients(gradient, ring, share, [&](const SeatGradients<Model>& gradients) {
             const auto of_body = gradients.part([](auto& model) -> auto& { return model.body; });
@@ -131,11 +131,11 @@ struct Model {
     }
 
   private:
-    template <class Masks, Ring R>
-    OutputTensor run(const InputTensor& x, Cache* cache, const Masks& masks, R& ring) const {
+    template <Ring R>
+    OutputTensor run(const InputTensor& x, Cache* cache, MaskReference masks, R& ring) const {
         const Share share = enter(x, ring);
         const Index batch = x.dimension(0);
-        const Pass<R, Masks> pass{ring, share, batch, masks};
+        const Pass<R> pass{ring, share, batch, masks};
         if (cache) cache->share.reset();  // no pass to go back through, should this one fail
         const Seats<Scalar> seats =
             body.forward(split_seats(x.data(), batch, detail::InputOf<Body>::width, share),

@@ -1,0 +1,188 @@
+#pragma once
+
+#include <algorithm>
+
+#include <ring_attention/core/parallel.hpp>
+#include <ring_attention/kernels/matrix_view.hpp>
+#include <ring_attention/kernels/micro_kernel.hpp>
+#include <ring_attention/kernels/packing.hpp>
+#include <ring_attention/kernels/simd.hpp>
+
+// Products of any size, cut into blocks that fit the caches (Goto, van de Geijn 2008). for_all(count, task)
+// runs the tasks, on one thread or on all; how a product is cut changes no bit of it, except for the blocks
+// of k.
+
+namespace ring_attention::detail {
+
+/// How a product is cut (in elements). A task multiplies tile_rows of a by tile_cols of b: packed, both stay
+/// in the second cache. Of b, `cols` are packed at a time; of a, a few tiles for each thread. c += a b goes
+/// through a block of add_rows x add_cols where k is deep.
+template <Real T>
+struct ProductBlock {
+    static constexpr Index tile_rows = ProductTile<T>::rows * (112 / ProductTile<T>::rows);
+    static constexpr Index tile_cols = ProductTile<T>::cols * 16;
+    static constexpr Index cols = tile_cols * 4;
+    static constexpr Index add_rows = tile_rows * 16, add_cols = tile_cols * 2;
+};
+
+inline Index ceil_div(Index a, Index b) {
+    return (a + b - 1) / b;
+}
+
+/// The sum over k is made in equal blocks, ((block 0 + block 1) + block 2) + ..., which depend on k alone.
+template <Real T>
+Index block_depth(Index k) {
+    constexpr Index depth = ProductTile<T>::depth;
+    return k <= depth ? std::max<Index>(k, 1) : ceil_div(k, ceil_div(k, depth));
+}
+
+struct OnThisThread {
+    Index tiles_at_once() const { return 2; }
+
+    void operator()(Index count, const auto& task) const {
+        for (Index i = 0; i < count; ++i) task(i);
+    }
+};
+
+struct OnAllThreads {
+    Index tiles_at_once() const { return 4 * num_threads(); }
+
+    void operator()(Index count, const auto& task) const { parallel_for(count, task); }
+};
+
+enum class Workspace { left, right, product };
+
+/// Memory that a thread keeps from one product to the next.
+template <Real T, Workspace>
+AlignedBuffer<T>& workspace() {
+    thread_local AlignedBuffer<T> buffer;
+    return buffer;
+}
+
+/// a (m,k) as it lies.
+template <Real T>
+Strips<T> unpacked_strips(MatrixView<const T> a) {
+    return {a.data, a.row_stride, a.col_stride, ProductTile<T>::rows * a.row_stride};
+}
+
+/// a (m,k) in strips of ProductTile::rows rows.
+template <Real T>
+Strips<T> pack_strips(MatrixView<const T> a, const auto& for_all) {
+    constexpr Index strip = ProductTile<T>::rows, step = ProductBlock<T>::tile_rows;
+    T* const to = workspace<T, Workspace::left>().require(ceil_div(a.rows, strip) * strip * a.cols);
+    for_all(ceil_div(a.rows, step), [&](Index task) {
+        const Index row = task * step;
+        pack_panels<T>(a.middle_rows(row, std::min(step, a.rows - row)).transposed(), to + row * a.cols,
+                       strip);
+    });
+    return {to, 1, strip, strip * a.cols};
+}
+
+/// b (k,n) as it lies; its columns are contiguous and fill the panels.
+template <Real T>
+PackedView<T> unpacked_panels(MatrixView<const T> b) {
+    return {b.data, b.rows, b.cols, b.row_stride, PackedView<T>::panel_cols};
+}
+
+template <Real T>
+PackedView<T> pack_panels_of(MatrixView<const T> b, const auto& for_all) {
+    constexpr Index step = ProductBlock<T>::tile_cols, panel_cols = PackedView<T>::panel_cols;
+    T* const to = workspace<T, Workspace::right>().require(packed_size<T>(b.rows, b.cols));
+    for_all(ceil_div(b.cols, step), [&](Index task) {
+        const Index col = task * step;
+        pack_b<T>(b.middle_cols(col, std::min(step, b.cols - col)), to + col * b.rows);
+    });
+    return {to, b.rows, b.cols, panel_cols, b.rows * panel_cols};
+}
+
+/// c (m,n) = or += a (m,k) b (k,n), one block deep.
+template <Real T>
+void multiply_block(MatrixView<const T> a, const PackedView<T>& b, MatrixView<T> c, bool add,
+                    const auto& for_all) {
+    using Block = ProductBlock<T>;
+    const Index block_rows = Block::tile_rows * for_all.tiles_at_once();
+    const bool pack_a = c.rows > ProductTile<T>::rows && c.cols > 4 * ProductTile<T>::cols;
+    for (Index first = 0; first < c.rows; first += block_rows) {
+        const Index rows = std::min(block_rows, c.rows - first), row_tiles = ceil_div(rows, Block::tile_rows);
+        const auto block = a.middle_rows(first, rows);
+        const Strips<T> strips = pack_a ? pack_strips<T>(block, for_all) : unpacked_strips<T>(block);
+        for_all(row_tiles * ceil_div(c.cols, Block::tile_cols), [&](Index task) {
+            const Index row = task % row_tiles * Block::tile_rows, col = task / row_tiles * Block::tile_cols;
+            const auto tile = c.middle_rows(first + row, std::min(Block::tile_rows, rows - row))
+                                  .middle_cols(col, std::min(Block::tile_cols, c.cols - col));
+            multiply_strips<T>(strips.from_row(row), b.middle_cols(col, tile.cols), tile, add);
+        });
+    }
+}
+
+/// The same for a b that has not been packed. With few rows of a, packing would cost more than it saves.
+template <Real T>
+void multiply_block(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool add,
+                    const auto& for_all) {
+    constexpr Index panel_cols = PackedView<T>::panel_cols;
+    Index col = 0;
+    if (c.rows <= 2 * ProductTile<T>::rows && b.col_stride == 1) {
+        col = c.cols / panel_cols * panel_cols;
+        multiply_block<T>(a, unpacked_panels<T>(b.middle_cols(0, col)), c.middle_cols(0, col), add, for_all);
+    }
+    for (Index cols; col < c.cols; col += cols) {
+        cols = std::min(ProductBlock<T>::cols, c.cols - col);
+        multiply_block<T>(a, pack_panels_of<T>(b.middle_cols(col, cols), for_all), c.middle_cols(col, cols),
+                          add, for_all);
+    }
+}
+
+/// c += product, row by row.
+template <Real T>
+void add_matrix(MatrixView<const T> product, MatrixView<T> c, const auto& for_all) {
+    for_all(c.rows, [&](Index i) {
+        for (Index j = 0; j < c.cols; ++j) c(i, j) += product(i, j);
+    });
+}
+
+/// c = a b, or c += a b where k is one block.
+template <Real T>
+void multiply_blocks(MatrixView<const T> a, const auto& b, MatrixView<T> c, bool add, const auto& for_all) {
+    const Index depth = block_depth<T>(a.cols);
+    for (Index p = 0; p < a.cols; p += depth) {
+        const Index count = std::min(depth, a.cols - p);
+        multiply_block<T>(a.middle_cols(p, count), b.middle_rows(p, count), c, add || p > 0, for_all);
+    }
+}
+
+/// c += a b for several blocks of k: their sum is finished before it is added.
+template <Real T>
+void add_blocks(MatrixView<const T> a, const auto& b, MatrixView<T> c, const auto& for_all) {
+    constexpr Index block_rows = ProductBlock<T>::add_rows, block_cols = ProductBlock<T>::add_cols;
+    for (Index i = 0; i < c.rows; i += block_rows)
+        for (Index j = 0; j < c.cols; j += block_cols) {
+            const Index rows = std::min(block_rows, c.rows - i), cols = std::min(block_cols, c.cols - j);
+            const MatrixView<T> product{workspace<T, Workspace::product>().require(rows * cols), rows, cols,
+                                        cols, 1};
+            multiply_blocks<T>(a.middle_rows(i, rows), b.middle_cols(j, cols), product, false, for_all);
+            add_matrix<T>(product, c.middle_rows(i, rows).middle_cols(j, cols), for_all);
+        }
+}
+
+template <Real T>
+void multiply_on(MatrixView<const T> a, const auto& b, MatrixView<T> c, bool add, const auto& for_all) {
+    if (add && a.cols > ProductTile<T>::depth)
+        add_blocks<T>(a, b, c, for_all);
+    else if (a.cols > 0)
+        multiply_blocks<T>(a, b, c, add, for_all);
+    else if (!add)
+        for (Index i = 0; i < c.rows; ++i)
+            for (Index j = 0; j < c.cols; ++j) c(i, j) = T(0);
+}
+
+/// A c whose columns are contiguous is the transpose of a product whose rows are.
+template <Real T>
+void multiply_unpacked_on(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool add,
+                          const auto& for_all) {
+    if (c.col_stride != 1 && c.row_stride == 1)
+        multiply_on<T>(b.transposed(), a.transposed(), c.transposed(), add, for_all);
+    else
+        multiply_on<T>(a, b, c, add, for_all);
+}
+
+}  // namespace ring_attention::detail

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include <ring_attention/core/types.hpp>
+
+namespace ring_attention {
+
+/// The places of dropout in a block, and between blocks.
+enum class DropoutSite : std::uint64_t { attention = 0, feed_forward = 1, between_blocks = 2 };
+
+/// Which of the model's dropouts.
+struct DropoutPlace {
+    std::uint64_t layer = 0;  ///< 1 for the first block of a stack, and so on (Pass::layer)
+    DropoutSite site{};
+};
+
+/// What can be passed to forward() in place of a Dropout: masks from elsewhere.
+template <class M>
+concept DropoutMasks = requires(const M& masks, const DropoutPlace& place, std::span<std::uint8_t> keep) {
+    masks.keep(place, Index(), Index(), double(), keep);
+};
+
+/// Masks of whatever type, or none (inference): so layers are compiled once for all. It refers to the masks,
+/// and does not keep them.
+class MaskReference {
+  public:
+    MaskReference() = default;
+
+    template <DropoutMasks M>
+    MaskReference(const M& masks)
+        : masks_(&masks),
+          keep_([](const void* erased, const DropoutPlace& place, Index batch, Index position, double rate,
+                   std::span<std::uint8_t> keep) {
+              static_cast<const M*>(erased)->keep(place, batch, position, rate, keep);
+          }) {}
+
+    explicit operator bool() const { return masks_ != nullptr; }
+
+    void keep(const DropoutPlace& place, Index batch, Index position, double rate,
+              std::span<std::uint8_t> keep) const {
+        keep_(masks_, place, batch, position, rate, keep);
+    }
+
+  private:
+    const void* masks_ = nullptr;
+    void (*keep_)(const void*, const DropoutPlace&, Index, Index, double, std::span<std::uint8_t>) = nullptr;
+};
+
+}  // namespace ring_attention
