@@ -11,15 +11,16 @@ float first_output_elsewhere(const ra::Tensor<float, 3>& x);
 
 int main(int argc, char** argv) {
     const auto [major, minor, patch] = ra::version;
-    const std::string version = std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(patch);
+    const std::string version =
+        std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(patch);
 
     const auto model = ra::build<options>(7);
     ra::Tensor<float, 3> x(1, 5, 12);
     x.setConstant(0.5f);
     const ra::Tensor<float, 2> y = model(x);
 
-    std::cout << "ring_attention " << version << ": " << ra::parameter_count(model) << " parameters, output " << y(0, 0)
-              << "\n";
+    std::cout << "ring_attention " << version << ": " << ra::parameter_count(model) << " parameters, output "
+              << y(0, 0) << "\n";
     const bool as_expected = argc == 2 && argv[1] == version && y(0, 0) == first_output_elsewhere(x);
     return as_expected ? 0 : 1;
 }

@@ -14,7 +14,7 @@ template <class T, Index Width>
 struct LayerNorm {
     using Scalar = T;
     static constexpr Index in_width = Width, out_width = Width;
-    static constexpr T epsilon = T(1e-5);
+    static constexpr double epsilon = 1e-5;
 
     RowVector<T> gamma = RowVector<T>::Ones(Width);
     RowVector<T> beta = RowVector<T>::Zero(Width);
@@ -32,11 +32,14 @@ struct LayerNorm {
     Matrix<T> forward(Matrix<T> x, Cache* cache) const {
         RowVector<T> inverse_deviation(x.rows());
         parallel_rows(x.rows(), [&](Index i) {
-            auto row = x.row(i);
-            row.array() -= sum(row.data(), Width) / T(Width);
-            const T variance = dot(row.data(), row.data(), Width) / T(Width);
-            inverse_deviation[i] = T(1) / std::sqrt(variance + epsilon);
-            row *= inverse_deviation[i];
+            // In double: the errors of a norm would be the largest of a block in float.
+            static thread_local RowVector<double> row(Width);
+            row = x.row(i).template cast<double>();
+            row.array() -= sum(row.data(), Width) / double(Width);
+            const double variance = dot(row.data(), row.data(), Width) / double(Width);
+            row /= std::sqrt(variance + epsilon);
+            inverse_deviation[i] = T(1 / std::sqrt(variance + epsilon));
+            x.row(i) = row.template cast<T>();
         });
         if (cache) *cache = {x, std::move(inverse_deviation)};
         parallel_rows(x.rows(), [&](Index i) { x.row(i) = x.row(i).cwiseProduct(gamma) + beta; });
