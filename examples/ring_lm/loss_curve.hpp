@@ -43,8 +43,8 @@ inline bool draw_png(const std::filesystem::path& csv, const std::filesystem::pa
     fmt::print(gnuplot,
                "set terminal pngcairo size 900,540\nset output {}\nset datafile separator ','\n"
                "set xlabel 'step'\nset ylabel 'bits per byte'\nset grid\n"
-               "plot {} using 1:2 skip 1 with lines lw 2 title 'training', "
-               "'' using 1:3 skip 1 with lines lw 2 title 'held out'\n",
+               "plot {} using 1:2 skip 1 with linespoints lw 2 pt 7 ps 0.4 title 'training', "
+               "'' using 1:3 skip 1 with linespoints lw 2 pt 7 ps 0.4 title 'held out'\n",
                quoted(png), quoted(csv));
     return pclose(gnuplot) == 0;
 }

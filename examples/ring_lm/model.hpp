@@ -1,8 +1,9 @@
 #pragma once
 
+#include <charconv>
 #include <filesystem>
-#include <map>
 #include <string>
+#include <system_error>
 
 #include <ring_attention/ring_attention.hpp>
 
@@ -28,13 +29,12 @@ struct TrainedModel {
 
 /// Throws ra::FileError where the file was not written by save_model.
 inline TrainedModel load_model(const std::filesystem::path& path) {
-    const std::map<std::string, std::string> metadata = ra::read_metadata(path);
-    const auto context = metadata.find("context");
-    if (context == metadata.end() || context->second.find_first_not_of("0123456789") != std::string::npos ||
-        context->second.empty() || context->second.size() > 9 || std::stol(context->second) < 1)
-        throw ra::FileError(path.string() +
-                            " does not say the context it was trained with: it is not of ring_lm");
-    TrainedModel trained{{}, std::stol(context->second)};
+    const std::string context = ra::read_metadata(path, "context");
+    TrainedModel trained{{}, 0};
+    const auto [end, error] = std::from_chars(context.data(), context.data() + context.size(), trained.context);
+    if (error != std::errc() || end != context.data() + context.size() || trained.context < 1)
+        throw ra::FileError(path.string() + " says that its context is '" + context +
+                            "', expected a number of bytes");
     ra::load(trained.model, path);
     return trained;
 }

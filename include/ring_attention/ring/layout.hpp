@@ -65,7 +65,6 @@ class Share {
     /// The share of the rank that sits `hops` ranks after this one.
     Share of_neighbour(int hops) const { return {layout_, (rank_ + hops) % ranks_, ranks_}; }
 
-    const Run& seats() const { return seats_; }
     /// The rank's seats that have tokens, its first ones: where there are fewer tokens than seats, the rest
     /// are empty and nothing is done for them.
     Index num_seats() const { return std::clamp<Index>(layout_.seq_len() - seats_.first, 0, seats_.count); }
