@@ -130,14 +130,12 @@ TEST_CASE("loss, logits and gradient have the same bits on any number of ranks")
 }
 
 TEST_CASE("it learns a text by heart") {
-    constexpr ra::LanguageOptions plain{
-        .vocabulary = 7, .hidden_size = 12, .num_heads = 2, .num_chunks = 2, .num_layers = 1, .dropout = 0};
-    auto model = ra::build<plain>(1);
+    auto model = ra::build<options, double>(1);
     ra::AdamW optimiser(model);
     const Tokens tokens = some_tokens(0), targets = some_tokens(1);
     double loss = 0;
     for (int i = 0; i < 150; ++i) {
-        typename decltype(model)::Cache cache;
+        Model::Cache cache;
         const auto result = ra::cross_entropy(model.forward(tokens, cache), targets);
         auto gradient = ra::zeros_like(model);
         model.backward(result.d_logits, cache, gradient);
