@@ -37,8 +37,9 @@ struct LayerNorm {
             row = x.row(i).template cast<double>();
             row.array() -= sum(row.data(), Width) / double(Width);
             const double variance = dot(row.data(), row.data(), Width) / double(Width);
-            row /= std::sqrt(variance + epsilon);
-            inverse_deviation[i] = T(1 / std::sqrt(variance + epsilon));
+            const double deviation = std::sqrt(variance + epsilon);
+            row /= deviation;
+            inverse_deviation[i] = T(1 / deviation);
             x.row(i) = row.template cast<T>();
         });
         if (cache) *cache = {x, std::move(inverse_deviation)};
