@@ -1,4 +1,5 @@
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <stdexcept>
 #include <thread>
@@ -48,6 +49,18 @@ TEST_CASE("an exception of a task reaches the caller, and the pool goes on") {
         ra::parallel_for(10, [&](ra::Index) { ++calls; });
         CHECK(calls == 10);
     }
+}
+
+TEST_CASE("tasks that have not begun when one throws are not run") {
+    const Threads restore;
+    ra::set_num_threads(3);
+    std::atomic<int> calls = 0;
+    CHECK_THROWS(ra::parallel_for(300, [&](ra::Index i) {
+        if (i == 0) throw std::runtime_error("the first");
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        ++calls;
+    }));
+    CHECK(calls < 299);
 }
 
 TEST_CASE("a parallel_for within a task, and calls from several threads at once, end") {
