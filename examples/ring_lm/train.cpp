@@ -63,7 +63,6 @@ class Trainer {
     }
 
     const Model& model() const { return model_; }
-    const std::vector<LossPoint>& points() const { return points_; }
 
   private:
     double train_step(std::int64_t step) {
@@ -128,7 +127,6 @@ void train(const TrainArguments& arguments) {
     trainer.run();
 
     save_model(trainer.model(), arguments.context, arguments.out / "weights.safetensors");
-    write_csv(trainer.points(), arguments.out / "loss.csv");
     draw_png(arguments.out / "loss.csv", arguments.out / "loss.png");
     const std::size_t windows = (std::size_t(1) << 18) / std::size_t(arguments.context);
     const PositionLosses losses = evaluate(trainer.model(), text.held_out, arguments.context,

@@ -2,21 +2,16 @@
 
 #include <doctest/doctest.h>
 
-#include <ring_attention/layers/dense.hpp>
 #include <ring_attention/training/adamw.hpp>
+
+#include "support/small_gradient.hpp"
 
 namespace ra = ring_attention;
 
 namespace {
 
-using Model = ra::Dense<double, 3, 2>;
-
-Model gradient_of_step(int step) {
-    Model gradient;
-    for (ra::Index i = 0; i < 6; ++i) gradient.kernel.data()[i] = std::sin(double(step * 6 + i));
-    for (ra::Index i = 0; i < 2; ++i) gradient.bias[i] = std::cos(double(step * 2 + i));
-    return gradient;
-}
+using Model = support::SmallModel;
+using support::gradient_of_step;
 
 /// One weight by the letter of the paper's algorithm.
 struct PlainAdamW {

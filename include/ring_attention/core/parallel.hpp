@@ -165,4 +165,13 @@ void parallel_for(Index count, const Task& task) {
     detail::run_tasks(count, detail::TaskReference(task));
 }
 
+/// parallel_for where one call of f is too little to be a task: tasks are runs of `run_length` calls.
+template <class F>
+void parallel_for_in_runs(Index count, Index run_length, const F& f) {
+    parallel_for((count + run_length - 1) / run_length, [&](Index run) {
+        const Index end = std::min(count, (run + 1) * run_length);
+        for (Index i = run * run_length; i < end; ++i) f(i);
+    });
+}
+
 }  // namespace ring_attention

@@ -7,11 +7,7 @@ namespace ring_attention {
 
 /// Calls f(row) for 0 ... rows - 1 on all threads; f writes to its row only.
 void parallel_rows(Index rows, const auto& f) {
-    constexpr Index rows_a_task = 32;
-    parallel_for((rows + rows_a_task - 1) / rows_a_task, [&](Index task) {
-        const Index end = std::min(rows, (task + 1) * rows_a_task);
-        for (Index row = task * rows_a_task; row < end; ++row) f(row);
-    });
+    parallel_for_in_runs(rows, 32, f);
 }
 
 /// The sum of all rows, from the first to the last.

@@ -47,7 +47,7 @@ struct AdamW {
                 const T rate = T(learning_rate / correction1), root_scale = T(1 / std::sqrt(correction2));
                 const T keep =
                     Parameter::IsVectorAtCompileTime ? T(1) : T(1 - learning_rate * options.weight_decay);
-                for_each_number(weight.size(), [&](Index i) {
+                parallel_for_in_runs(weight.size(), 1 << 14, [&](Index i) {
                     T& first = m.data()[i];
                     T& second = v.data()[i];
                     const T slope = g.data()[i];
@@ -58,15 +58,6 @@ struct AdamW {
                 });
             },
             model, gradient, first_moment, second_moment);
-    }
-
-  private:
-    static void for_each_number(Index size, const auto& f) {
-        constexpr Index task_size = 1 << 14;
-        parallel_for((size + task_size - 1) / task_size, [&](Index task) {
-            const Index end = std::min(size, (task + 1) * task_size);
-            for (Index i = task * task_size; i < end; ++i) f(i);
-        });
     }
 };
 
