@@ -25,7 +25,7 @@ struct SeatShape {
 
 inline ra::Matrix<double> normal_matrix(ra::Index rows, ra::Index cols, std::uint64_t seed) {
     const auto numbers = inputs::normal<double>(std::size_t(rows * cols), seed);
-    return Eigen::Map<const ra::Matrix<double>>(numbers.data(), rows, cols);
+    return Eigen::Map<const ra::Matrix<double>::PlainObject>(numbers.data(), rows, cols);
 }
 
 /// Normal numbers in every parameter.

@@ -2,16 +2,90 @@
 
 #include <Eigen/Core>
 
+#include <ring_attention/core/memory.hpp>
+
 namespace ring_attention {
 
 using Index = Eigen::Index;
 
+namespace detail {
+
+/// An Eigen matrix in memory that the thread keeps: Eigen's own would ask the system for each. It can do what
+/// an Eigen::Map can, and owns its numbers.
+template <class Plain>
+class Owned : public Eigen::Map<Plain, Eigen::Aligned64> {
+    using Numbers = Eigen::Map<Plain, Eigen::Aligned64>;
+    using T = typename Plain::Scalar;
+    static constexpr bool is_row = Plain::RowsAtCompileTime == 1;
+
+  public:
+    using PlainObject = Plain;
+
+    Owned() : Numbers(nullptr, is_row ? 1 : 0, 0) {}
+    Owned(Index rows, Index cols) : Owned(Buffer<T>(rows * cols), rows, cols) {}
+    explicit Owned(Index cols) requires is_row : Owned(1, cols) {}
+    Owned(const Owned& other) : Owned(static_cast<const Eigen::DenseBase<Numbers>&>(other)) {}
+    Owned(Owned&& other) noexcept : Owned() { swap(other); }
+    template <class Derived>
+    Owned(const Eigen::EigenBase<Derived>& numbers) : Owned(numbers.rows(), numbers.cols()) {
+        Numbers::operator=(numbers.derived());
+    }
+
+    Owned& operator=(const Owned& other) {
+        if (this != &other) assign(static_cast<const Numbers&>(other));
+        return *this;
+    }
+    Owned& operator=(Owned&& other) noexcept {
+        swap(other);
+        return *this;
+    }
+    template <class Derived>
+    Owned& operator=(const Eigen::EigenBase<Derived>& numbers) {
+        assign(numbers.derived());
+        return *this;
+    }
+
+    /// What was in there is lost, unless the number of numbers is the same.
+    void resize(Index rows, Index cols) {
+        if (rows * cols == this->size())
+            place(rows, cols);
+        else
+            *this = Owned(rows, cols);
+    }
+    void resize(Index cols) requires is_row { resize(1, cols); }
+
+    void swap(Owned& other) noexcept {
+        std::swap(buffer_, other.buffer_);
+        const Index rows = this->rows(), cols = this->cols();
+        place(other.rows(), other.cols());
+        other.place(rows, cols);
+    }
+
+  private:
+    Owned(Buffer<T> buffer, Index rows, Index cols)
+        : Numbers(buffer.data(), rows, cols), buffer_(std::move(buffer)) {}
+
+    void assign(const auto& numbers) {
+        resize(numbers.rows(), numbers.cols());
+        Numbers::operator=(numbers);
+    }
+
+    /// An Eigen::Map is moved to other numbers by being made again.
+    void place(Index rows, Index cols) noexcept {
+        ::new (static_cast<Numbers*>(this)) Numbers(buffer_.data(), rows, cols);
+    }
+
+    Buffer<T> buffer_;
+};
+
+}  // namespace detail
+
 /// A matrix as the library keeps it: one row a token (or a row of a kernel), contiguous.
 template <class T>
-using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using Matrix = detail::Owned<Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>>;
 
 /// A bias, gamma or beta; also one row of a Matrix.
 template <class T>
-using RowVector = Eigen::Matrix<T, 1, Eigen::Dynamic>;
+using RowVector = detail::Owned<Eigen::Matrix<T, 1, Eigen::Dynamic>>;
 
 }  // namespace ring_attention

@@ -1,19 +1,28 @@
 #pragma once
 
-#include <ring_attention/kernels/attention_forward.hpp>
+#include <algorithm>
+#include <limits>
+#include <numbers>
+#include <type_traits>
+#include <utility>
+
+#include <ring_attention/kernels/attention_tile.hpp>
+#include <ring_attention/kernels/finite_rows.hpp>
+#include <ring_attention/kernels/vector_math.hpp>
 
 namespace ring_attention {
 
 // Backward of the attention of one head (Dao et al. 2022, 2205.14135, algorithm 4): nothing but the
-// log-sum-exp is remembered of the scores S = scale query key^T; they are computed again.
-//   P = exp(S - log_sum_exp)            (M,D) x (N,D) => (M,N)
-//   d_value += P^T d_output             (M,N) x (M,D) => (N,D)
-//   dP = d_output value^T               (M,D) x (N,D) => (M,N)
-//   dS = P (dP - rowsum(d_output output)) scale
-//   d_query += dS key                   (M,N) x (N,D) => (M,D)
-//   d_key   += dS^T query               (M,N) x (M,D) => (N,D)
+// log-sum-exp is remembered of the scores S = scale query key^T; they are computed again. As in forward a
+// query is a lane, so P and dS lie transposed.
+//   P^T = exp(S^T - log_sum_exp)               (N,D) x (D,M) => (N,M)
+//   dP^T = value d_output^T                    (N,D) x (D,M) => (N,M)
+//   dS^T = P^T (dP^T - rowsum(d_output output)) scale
+//   d_value += P^T d_output                    (N,M) x (M,D) => (N,D)
+//   d_key   += dS^T query                      (N,M) x (M,D) => (N,D)
+//   d_query += dS key                          (M,N) x (N,D) => (M,D)
 
-/// Queries of one head at a seat and what backward knows of them; M of them.
+/// Queries of one head and what backward knows of them; M of them.
 template <class T>
 struct QueryGradient {
     MatrixView<const T> query;     // (M, D)
@@ -28,84 +37,218 @@ struct QueryGradient {
                 d_output.middle_rows(first, count),
                 log_sum_exp + first,
                 d_output_dot_output + first,
-                {tokens.first + first, count},
+                tokens.middle(first, count),
                 d_query.middle_rows(first, count)};
     }
 };
 
-/// Keys and values of one head at a seat; N of them.
+/// Keys and values of one head; N of them.
 template <class T>
 struct KeyValueGradient {
     MatrixView<const T> key, value;  // (N, D)
     TokenRun tokens;
     MatrixView<T> d_key, d_value;  // (N, D) added to
+
+    KeyValueGradient middle_rows(Index first, Index count) const {
+        return {key.middle_rows(first, count), value.middle_rows(first, count), tokens.middle(first, count),
+                d_key.middle_rows(first, count), d_value.middle_rows(first, count)};
+    }
 };
 
 namespace detail {
 
-/// scores (M,N) becomes P, d_scores (M,N), dP on entry, becomes dS; both exactly 0 where a key is not seen.
-template <class T>
-void softmax_backward(MatrixView<T> scores, MatrixView<T> d_scores, T scale, const VisibleKeys& visible,
-                      const QueryGradient<T>& queries) {
-    for (Index i = 0; i < scores.rows; ++i) {
-        T* weight = &scores(i, 0);
-        T* d_score = &d_scores(i, 0);
-        const bool saw_nothing = queries.log_sum_exp[i] == -std::numeric_limits<T>::infinity();
-        const Index seen = saw_nothing ? 0 : visible.of(i);
-        for (Index j = 0; j < seen; ++j) weight[j] *= scale;
-        exp_shifted(weight, queries.log_sum_exp[i], weight, seen);
-        for (Index j = 0; j < seen; ++j)
-            d_score[j] = weight[j] * (d_score[j] - queries.d_output_dot_output[i]) * scale;
-        std::fill(weight + seen, weight + scores.cols, T(0));
-        std::fill(d_score + seen, d_score + scores.cols, T(0));
+/// Rows that are summed with weights: as the micro-kernel reads them, those that are not finite kept apart.
+template <Real T>
+struct WeightedRows {
+    MatrixView<const T> given;  // (K, D)
+    FiniteRows<T> finite;
+    PackedView<T> panels;  // of finite.rows()
+
+    /// masked: some weight may be 0 because of the mask. memory: packed_size(K, D) numbers, used where the
+    /// rows do not fill panels as they lie.
+    WeightedRows(MatrixView<const T> rows, bool masked, T* memory)
+        : given(rows), finite(rows, masked ? 0 : rows.rows), panels(panels_of(finite.rows(), memory)) {}
+
+    /// Rows that lie far apart are packed too: they would fall on a few sets of the cache.
+    static PackedView<T> panels_of(MatrixView<const T> rows, T* memory) {
+        const bool as_they_lie = rows.row_stride == rows.cols && rows.cols % PackedView<T>::panel_cols == 0;
+        return as_they_lie ? unpacked_panels<T>(rows) : pack_b<T>(rows, memory);
     }
+};
+
+/// sums (M,D) += weights (M,K) rows (K,D). Of strip i of the micro-kernel the weights lie in range(its first
+/// row, its last), and are 0 wherever not seen(row, k).
+template <Real T>
+void add_weighted_rows(MatrixView<const T> weights, const WeightedRows<T>& rows, MatrixView<T> sums,
+                       auto&& range, auto&& seen) {
+    multiply_strips_within<T>(unpacked_strips<T>(weights), rows.panels, sums, true, range);
+    for (const Index k : rows.finite.wild())
+        for (Index i = 0; i < sums.rows; ++i)
+            if (seen(i, k))
+                for (Index j = 0; j < sums.cols; ++j) sums(i, j) += weights(i, k) * rows.given(k, j);
 }
 
-/// One tile of queries with one tile of keys, keys [first, first + count) of the chunk.
-template <class T>
-void backward_tile(const QueryGradient<T>& queries, const KeyValueGradient<T>& chunk, Index first,
-                   Index count, const Mask& mask, T scale) {
-    const VisibleKeys visible(mask, queries.tokens, chunk.tokens, first, count);
-    if (!visible.any) return;
-    static thread_local Matrix<T> score_scratch(query_tile, key_tile), d_score_scratch(query_tile, key_tile);
-    const auto tile_of = [&](Matrix<T>& scratch) {
-        return view(scratch).middle_rows(0, queries.query.rows).middle_cols(0, count);
-    };
-    const MatrixView<T> scores = tile_of(score_scratch), d_scores = tile_of(d_score_scratch);
-    const MatrixView<const T> key = chunk.key.middle_rows(first, count),
-                              value = chunk.value.middle_rows(first, count);
+/// M queries, which meet a tile of N keys at a time. The memory is the thread's.
+template <Real T>
+class BackwardQueries {
+    using Tile = AttentionTile<T>;
+    static constexpr Index lanes = Tile::lanes, max_queries = 4 * lanes;
 
-    multiply<T>(queries.query, key.transposed(), scores);
-    multiply<T>(queries.d_output, value.transposed(), d_scores);
-    softmax_backward(scores, d_scores, scale, visible, queries);
+    struct Memory {
+        T *query, *d_output;                       // a tile behind the other: (D, lanes) each
+        T *log_sum_exp, *dot;                      // (M)
+        T *weights, *d_scores;                     // (N, max_queries)
+        T *query_rows, *d_output_rows, *key_rows;  // packed, if need be
 
-    const auto seen_by = [&](Index key_row, Index query_row) { return visible(query_row, key_row); };
-    const auto add_product = [&](MatrixView<const T> weights, MatrixView<const T> rows, MatrixView<T> sums,
-                                 auto& seen) {
-        if (visible.partial)
-            add_weighted_rows<T>(weights, rows, sums, seen);
-        else
-            multiply<T>(weights, rows, sums, Into::add);
+        explicit Memory(Index head_dim) {
+            const Index tile = head_dim * max_queries, scores = Tile::keys * max_queries,
+                        rows = packed_size<T>(max_queries, head_dim),
+                        keys = packed_size<T>(Tile::keys, head_dim);
+            T* next =
+                workspace<T, Workspace::attention>().require(2 * (tile + max_queries + scores + rows) + keys);
+            const auto take = [&](Index count) { return std::exchange(next, next + count); };
+            query = take(tile), d_output = take(tile);
+            log_sum_exp = take(max_queries), dot = take(max_queries);
+            weights = take(scores), d_scores = take(scores);
+            query_rows = take(rows), d_output_rows = take(rows), key_rows = take(keys);
+        }
     };
-    add_product(scores.transposed(), queries.d_output, chunk.d_value.middle_rows(first, count), seen_by);
-    add_product(d_scores, key, queries.d_query, visible);
-    add_product(d_scores.transposed(), queries.query, chunk.d_key.middle_rows(first, count), seen_by);
-}
+
+  public:
+    /// masked: some query does not see all of the keys that will come.
+    BackwardQueries(const QueryGradient<T>& queries, const Mask& mask, bool masked, T scale)
+        : queries_(queries),
+          mask_(mask),
+          scale_(scale),
+          memory_(queries.query.cols),
+          query_rows_(queries.query, masked, memory_.query_rows),
+          d_output_rows_(queries.d_output, masked, memory_.d_output_rows) {
+        for_each_tile([&](Index first, Index count) {
+            pack_lanes<T>(queries.query.middle_rows(first, count), memory_.query + first * head_dim());
+            pack_lanes<T>(queries.d_output.middle_rows(first, count), memory_.d_output + first * head_dim());
+        });
+        constexpr T infinity = std::numeric_limits<T>::infinity();
+        for (Index i = 0; i < max_queries; ++i) {
+            // A query that saw nothing has the weights exp(-infinity), as have lanes without a query.
+            const T given = i < num_queries() ? queries.log_sum_exp[i] : -infinity;
+            memory_.log_sum_exp[i] = given == -infinity ? infinity : given;
+            memory_.dot[i] = i < num_queries() ? queries.d_output_dot_output[i] : T(0);
+        }
+    }
+
+    /// tile: at most AttentionTile::keys keys.
+    void absorb(const KeyValueGradient<T>& all_keys) {
+        const auto count_seen = [&](Index query) {
+            return mask_.visible(queries_.tokens.position(query), all_keys.tokens);
+        };
+        const Index any = count_seen(num_queries() - 1);
+        if (any == 0) return;
+        const KeyValueGradient<T> tile = all_keys.middle_rows(0, any);
+        for_each_tile([&](Index first, Index count) {
+            if (count > Simd<T>::width)
+                make_weights<2>(tile, first, count);
+            else
+                make_weights<1>(tile, first, count);
+        });
+
+        // A strip of keys is seen by the last of the queries, a strip of queries sees the first of the keys.
+        const auto see_key = [&](Index first_key, Index) {
+            Index query = 0;
+            while (query < num_queries() && count_seen(query) <= first_key) ++query;
+            return Range{query, num_queries() - query};
+        };
+        const auto seen_by = [&](Index key, Index query) { return key < count_seen(query); };
+        const auto see_keys = [&](Index, Index last_query) { return Range{0, count_seen(last_query)}; };
+        const auto sees = [&](Index query, Index key) { return key < count_seen(query); };
+        const auto scores = [&](T* numbers) {
+            return MatrixView<const T>{numbers, any, num_queries(), max_queries, 1};
+        };
+        add_weighted_rows<T>(scores(memory_.weights), d_output_rows_, tile.d_value, see_key, seen_by);
+        add_weighted_rows<T>(scores(memory_.d_scores), query_rows_, tile.d_key, see_key, seen_by);
+        add_weighted_rows<T>(scores(memory_.d_scores).transposed(),
+                             WeightedRows<T>(tile.key, count_seen(0) < any, memory_.key_rows),
+                             queries_.d_query, see_keys, sees);
+    }
+
+  private:
+    Index num_queries() const { return queries_.tokens.count; }
+    Index head_dim() const { return queries_.query.cols; }
+
+    void for_each_tile(auto&& f) const {
+        for (Index first = 0; first < num_queries(); first += lanes)
+            f(first, std::min(lanes, num_queries() - first));
+    }
+
+    /// P^T and dS^T of a tile of queries; 0 for the keys that they do not see.
+    template <int vectors>
+    void make_weights(const KeyValueGradient<T>& tile, Index first, Index count) {
+        const VisibleKeys<T> visible(mask_, queries_.tokens.middle(first, count), tile.tokens, 0,
+                                     tile.key.rows);
+        const auto product = [&](MatrixView<const T> rows, const T* lanes_of, T* to) {
+            multiply_panel<vectors>(visible.any, unpacked_strips<T>(rows), lanes_of + first * head_dim(),
+                                    lanes, head_dim(),
+                                    StoreTile<T>{{to + first, visible.any, lanes, max_queries, 1}, false});
+        };
+        product(tile.key, memory_.query, memory_.weights);
+        product(tile.value, memory_.d_output, memory_.d_scores);
+        softmax_backward<vectors>(first, 0, visible.all, [](auto, Index, Simd<T> x) { return x; });
+        softmax_backward<vectors>(first, visible.all, visible.any, [&](auto lane, Index key, Simd<T> x) {
+            return select<T>(Simd<T>::load(visible.count.data() + lane) > Simd<T>(T(key)), x, Simd<T>(T(0)));
+        });
+        for (Index key = visible.any; key < tile.key.rows; ++key)
+            for (T* const numbers : {memory_.weights, memory_.d_scores})
+                std::fill_n(numbers + key * max_queries + first, lanes, T(0));
+    }
+
+    /// Keys [key, end): S^T becomes P^T and dP^T becomes dS^T; masked(lane, key, x) is x, or 0.
+    template <int vectors>
+    void softmax_backward(Index first, Index key, Index end, auto&& masked) {
+        Simd<T> minus_log_sum_exp[vectors], dot[vectors];
+        unrolled<vectors>([&](auto v) {
+            minus_log_sum_exp[v] = -Simd<T>::load(memory_.log_sum_exp + first + v * Simd<T>::width);
+            dot[v] = Simd<T>::load(memory_.dot + first + v * Simd<T>::width);
+        });
+        const Simd<T> scale(scale_), log2e(std::numbers::log2e_v<T>);
+        for (; key < end; ++key)
+            unrolled<vectors>([&](auto v) {
+                constexpr int lane = v * Simd<T>::width;
+                T* const weight = memory_.weights + key * max_queries + first + lane;
+                T* const d_score = memory_.d_scores + key * max_queries + first + lane;
+                const Simd<T> x = fma(Simd<T>::load(weight), scale, minus_log_sum_exp[v]);
+                const Simd<T> p = exp2_weight(x * log2e);
+                masked(std::integral_constant<int, lane>{}, key, p).store(weight);
+                masked(std::integral_constant<int, lane>{}, key,
+                       p * (Simd<T>::load(d_score) - dot[v]) * scale)
+                    .store(d_score);
+            });
+    }
+
+    QueryGradient<T> queries_;
+    Mask mask_;
+    T scale_;
+    Memory memory_;
+    WeightedRows<T> query_rows_, d_output_rows_;
+};
 
 }  // namespace detail
 
-/// All queries of a seat with a chunk of keys and values, both of one head: adds to the gradients of both,
-/// queries in rising order to a key, keys in rising order to a query.
-template <class T>
-void absorb_chunk_backward(const QueryGradient<T>& queries, const KeyValueGradient<T>& chunk,
+/// What is done at a time in backward: so many queries with so many keys at most.
+template <Real T>
+struct BackwardBlock {
+    static constexpr Index queries = 4 * detail::AttentionTile<T>::lanes;
+    static constexpr Index keys = 4 * detail::AttentionTile<T>::keys;
+};
+
+/// Adds to the gradients of both what a block of queries and a block of keys and values owe each other.
+template <Real T>
+void absorb_block_backward(const QueryGradient<T>& queries, const KeyValueGradient<T>& chunk,
                            const Mask& mask, T scale) {
-    for (Index first_key = 0; first_key < chunk.key.rows; first_key += key_tile) {
-        const Index num_keys = std::min(key_tile, chunk.key.rows - first_key);
-        for (Index first = 0; first < queries.query.rows; first += query_tile) {
-            const Index count = std::min(query_tile, queries.query.rows - first);
-            detail::backward_tile(queries.middle_rows(first, count), chunk, first_key, num_keys, mask, scale);
-        }
-    }
+    const auto seen = [&](Index query) { return mask.visible(queries.tokens.position(query), chunk.tokens); };
+    if (seen(queries.tokens.count - 1) == 0) return;
+    detail::BackwardQueries<T> work(queries, mask, seen(0) < chunk.tokens.count, scale);
+    constexpr Index tile = detail::AttentionTile<T>::keys;
+    for (Index first = 0; first < chunk.key.rows; first += tile)
+        work.absorb(chunk.middle_rows(first, std::min(tile, chunk.key.rows - first)));
 }
 
 }  // namespace ring_attention

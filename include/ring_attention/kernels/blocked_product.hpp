@@ -50,19 +50,13 @@ struct OnAllThreads {
     void operator()(Index count, const auto& task) const { parallel_for(count, task); }
 };
 
-enum class Workspace { left, right, product };
+enum class Workspace { left, right, product, attention };
 
 /// Memory that a thread keeps from one product to the next.
 template <Real T, Workspace>
 AlignedBuffer<T>& workspace() {
     thread_local AlignedBuffer<T> buffer;
     return buffer;
-}
-
-/// a (m,k) as it lies.
-template <Real T>
-Strips<T> unpacked_strips(MatrixView<const T> a) {
-    return {a.data, a.row_stride, a.col_stride, ProductTile<T>::rows * a.row_stride};
 }
 
 /// a (m,k) in strips of ProductTile::rows rows.

@@ -13,6 +13,9 @@ struct TokenRun {
 
     Index position(Index index) const { return first + index; }
 
+    /// Tokens [index, index + how_many) of the run.
+    TokenRun middle(Index index, Index how_many) const { return {position(index), how_many}; }
+
     /// How many of the tokens stand at or before the position: those with index 0 ... result - 1.
     Index count_up_to(Index position) const { return std::clamp<Index>(position - first + 1, 0, count); }
 };

@@ -23,32 +23,47 @@ void write_tile(const T* tile, MatrixView<T> c, bool add) {
 }
 
 /// c = or += the sums in registers.
-template <Real T, int rows, int vectors>
-[[gnu::always_inline]] inline void store_tile(const Simd<T> (&sum)[rows][vectors], MatrixView<T> c,
-                                              bool add) {
-    constexpr int width = Simd<T>::width;
-    if (c.cols < vectors * width || c.col_stride != 1) {
-        constexpr int stride = ProductTile<T>::cols;
-        alignas(64) T tile[rows * stride];
-        unrolled<rows>([&](auto i) {
-            unrolled<vectors>([&](auto v) { sum[i][v].store(tile + i * stride + v * width); });
-        });
-        write_tile<T>(tile, c, add);
-    } else {
-        unrolled<rows>([&](auto i) {
-            unrolled<vectors>([&](auto v) {
-                T* const to = c.data + i * c.row_stride + v * width;
-                (add ? Simd<T>::load(to) + sum[i][v] : sum[i][v]).store(to);
-            });
-        });
-    }
-}
+template <Real T>
+struct StoreTile {
+    MatrixView<T> c;
+    bool add;
 
-/// c (rows, at most vectors * width) = or += a b. Column p of a begins at a + p * a_col, its rows are a_row
-/// apart; row p of b begins at b + p * b_row.
-template <Real T, int rows, int vectors>
-void multiply_tile(Index k, const T* a, Index a_row, Index a_col, const T* b, Index b_row, MatrixView<T> c,
-                   bool add) {
+    /// The tile of c is on its way while the sum is made.
+    template <int vectors>
+    [[gnu::always_inline]] void approach(Index row) const {
+        const T* const next = c.data + row * c.row_stride;
+        unrolled<vectors>([&](auto v) { __builtin_prefetch(next + v * Simd<T>::width, 1); });
+        __builtin_prefetch(next + vectors * Simd<T>::width - 1, 1);
+    }
+
+    template <int rows, int vectors>
+    [[gnu::always_inline]] void operator()(const Simd<T> (&sum)[rows][vectors]) const {
+        constexpr int width = Simd<T>::width;
+        if (c.cols < vectors * width || c.col_stride != 1) {
+            constexpr int stride = ProductTile<T>::cols;
+            alignas(64) T tile[rows * stride];
+            unrolled<rows>([&](auto i) {
+                unrolled<vectors>([&](auto v) { sum[i][v].store(tile + i * stride + v * width); });
+            });
+            write_tile<T>(tile, c, add);
+        } else {
+            unrolled<rows>([&](auto i) {
+                unrolled<vectors>([&](auto v) {
+                    T* const to = c.data + i * c.row_stride + v * width;
+                    (add ? Simd<T>::load(to) + sum[i][v] : sum[i][v]).store(to);
+                });
+            });
+        }
+    }
+
+    StoreTile middle_rows(Index first, Index count) const { return {c.middle_rows(first, count), add}; }
+};
+
+/// Makes the sums of a tile in registers, a (rows, k) b (k, vectors * width), and calls finish(sums). Column
+/// p of a begins at a + p * a_col, its rows are a_row apart; row p of b begins at b + p * b_row.
+template <int rows, int vectors, Real T, class Finish>
+void multiply_tile(Index k, const T* a, Index a_row, Index a_col, const T* b, Index b_row,
+                   const Finish& finish) {
     constexpr int width = Simd<T>::width;
     Simd<T> sum[rows][vectors];
     unrolled<rows>([&](auto i) { unrolled<vectors>([&](auto v) { sum[i][v] = Simd<T>(T(0)); }); });
@@ -67,16 +82,34 @@ void multiply_tile(Index k, const T* a, Index a_row, Index a_col, const T* b, In
         unrolled<groups>([&](auto g) { group[g] += a_col; });
         b += b_row;
     };
-    // The tile of c is on its way while the sum is made.
-    const T* next = c.data;
     Index p = 0;
-    for (; p < std::min<Index>(rows, k); ++p, next += c.row_stride) {
-        for (int v = 0; v < vectors; ++v) __builtin_prefetch(next + v * width, 1);
-        __builtin_prefetch(next + vectors * width - 1, 1);
-        step();
-    }
+    if constexpr (requires { finish.template approach<vectors>(p); })
+        for (; p < std::min<Index>(rows, k); ++p) {
+            finish.template approach<vectors>(p);
+            step();
+        }
     for (; p < k; ++p) step();
-    store_tile<T>(sum, c, add);
+    finish(sum);
+}
+
+/// A strip of `rows` rows in tiles: finish.middle_rows(first, count) is what follows a tile.
+template <int vectors, Real T, class Finish>
+void multiply_strip(Index rows, const T* a, Index a_row, Index a_col, const T* b, Index b_row, Index k,
+                    const Finish& finish) {
+    constexpr int tile = ProductTile<T>::rows;
+    if (rows >= tile)
+        return multiply_tile<tile, vectors>(k, a, a_row, a_col, b, b_row, finish.middle_rows(0, tile));
+    Index first = 0;
+    const auto step = [&]<int count>() {
+        multiply_tile<count, vectors>(k, a + first * a_row, a_row, a_col, b, b_row,
+                                      finish.middle_rows(first, count));
+        first += count;
+    };
+    if constexpr (tile > 8)
+        if (rows - first >= 8) step.template operator()<8>();
+    if (rows - first >= 4) step.template operator()<4>();
+    if (rows - first >= 2) step.template operator()<2>();
+    if (rows - first >= 1) step.template operator()<1>();
 }
 
 /// The left factor as the micro-kernel reads it: element (i,p) of strip s at data + s * strip_stride + i *
@@ -92,43 +125,56 @@ struct Strips {
     }
 };
 
-/// One strip of c, `rows` high, by one panel.
-template <Real T, int vectors>
-void multiply_strip(const T* a, Index a_row, Index a_col, const T* b, Index b_row, Index k, MatrixView<T> c,
-                    bool add) {
-    const auto step = [&]<int rows>() {
-        multiply_tile<T, rows, vectors>(k, a, a_row, a_col, b, b_row, c.middle_rows(0, rows), add);
-        a += rows * a_row;
-        c = c.middle_rows(rows, c.rows - rows);
-    };
-    constexpr int tile = ProductTile<T>::rows;
-    if (c.rows >= tile) return step.template operator()<tile>();
-    if constexpr (tile > 8)
-        if (c.rows >= 8) step.template operator()<8>();
-    if (c.rows >= 4) step.template operator()<4>();
-    if (c.rows >= 2) step.template operator()<2>();
-    if (c.rows >= 1) step.template operator()<1>();
+/// a (m,k) as it lies.
+template <Real T>
+Strips<T> unpacked_strips(MatrixView<const T> a) {
+    return {a.data, a.row_stride, a.col_stride, ProductTile<T>::rows * a.row_stride};
 }
 
+/// `rows` rows of a, strip by strip, by one panel of b, k deep.
+template <int vectors, Real T, class Finish>
+void multiply_panel(Index rows, const Strips<T>& a, const T* b, Index b_row, Index k, const Finish& finish) {
+    constexpr Index tile = ProductTile<T>::rows;
+    const T* strip = a.data;
+    for (Index i = 0; i < rows; i += tile, strip += a.strip_stride) {
+        const Index count = std::min(tile, rows - i);
+        multiply_strip<vectors>(count, strip, a.row_stride, a.col_stride, b, b_row, k,
+                                finish.middle_rows(i, count));
+    }
+}
+
+/// Columns [first, first + count) of a, and these rows of b.
+struct Range {
+    Index first, count;
+};
+
 /// c (m,n) = or += a (m,k) b (k,n) for k <= ProductTile::depth: panel by panel, so that one stays in the
-/// first cache.
+/// first cache. Of the rows [i, last] of a strip nothing outside of range(i, last) is looked at.
 template <Real T>
-void multiply_strips(const Strips<T>& a, const PackedView<T>& b, MatrixView<T> c, bool add) {
-    using Tile = ProductTile<T>;
-    for (Index j = 0; j < c.cols; j += Tile::cols) {
-        const Index cols = std::min<Index>(Tile::cols, c.cols - j);
-        const T* const panel = b.panel(j);
-        const T* strip = a.data;
-        for (Index i = 0; i < c.rows; i += Tile::rows, strip += a.strip_stride) {
-            const auto tile = c.middle_rows(i, std::min<Index>(Tile::rows, c.rows - i)).middle_cols(j, cols);
+void multiply_strips_within(const Strips<T>& a, const PackedView<T>& b, MatrixView<T> c, bool add,
+                            auto&& range) {
+    constexpr Index rows = ProductTile<T>::rows, panel_cols = ProductTile<T>::cols;
+    for (Index j = 0; j < c.cols; j += panel_cols) {
+        const Index cols = std::min(panel_cols, c.cols - j);
+        for (Index i = 0; i < c.rows; i += rows) {
+            const Index count = std::min(rows, c.rows - i);
+            const Range k = range(i, i + count - 1);
+            const T* const strip = a.from_row(i).data + k.first * a.col_stride;
+            const T* const panel = b.panel(j) + k.first * b.row_stride;
+            const StoreTile<T> store{c.middle_rows(i, count).middle_cols(j, cols), add};
             if (cols > Simd<T>::width)
-                multiply_strip<T, 2>(strip, a.row_stride, a.col_stride, panel, b.row_stride, b.rows, tile,
-                                     add);
+                multiply_strip<2>(count, strip, a.row_stride, a.col_stride, panel, b.row_stride, k.count,
+                                  store);
             else
-                multiply_strip<T, 1>(strip, a.row_stride, a.col_stride, panel, b.row_stride, b.rows, tile,
-                                     add);
+                multiply_strip<1>(count, strip, a.row_stride, a.col_stride, panel, b.row_stride, k.count,
+                                  store);
         }
     }
+}
+
+template <Real T>
+void multiply_strips(const Strips<T>& a, const PackedView<T>& b, MatrixView<T> c, bool add) {
+    multiply_strips_within<T>(a, b, c, add, [&](Index, Index) { return Range{0, b.rows}; });
 }
 
 }  // namespace ring_attention::detail

@@ -51,6 +51,17 @@ T dot(const T* x, const T* y, Index n) {
         detail::plus));
 }
 
+/// Neither a NaN nor an infinity is among the numbers.
+template <Real T>
+bool all_finite(const T* x, Index n) {
+    const Simd<T> zero(T(0));
+    const T sum = horizontal_sum(detail::accumulate<T>(
+        n, zero, [&](Simd<T> total, Index i) { return fma(Simd<T>::load(x + i), zero, total); },
+        [&](Simd<T> total, Index i, Index count) { return fma(load_partial(x + i, count), zero, total); },
+        detail::plus));
+    return sum == T(0);
+}
+
 /// -infinity for n = 0; a NaN among the numbers may or may not be returned.
 template <Real T>
 T maximum(const T* x, Index n) {

@@ -164,6 +164,26 @@ inline Simd<double> fma(Simd<double> a, Simd<double> b, Simd<double> c) {
 #endif
 }
 
+#if defined(__AVX512DQ__)
+/// x minus the nearest whole number.
+inline Simd<float> fraction(Simd<float> x) {
+    return Simd<float>(_mm512_reduce_ps(x.lanes, 0));
+}
+inline Simd<double> fraction(Simd<double> x) {
+    return Simd<double>(_mm512_reduce_pd(x.lanes, 0));
+}
+
+/// a 2^n for whole n; 0 where x < lowest.
+inline Simd<float> scale_normal(Simd<float> a, Simd<float> n, Simd<float> x, float lowest) {
+    return Simd<float>(_mm512_maskz_scalef_ps(
+        _mm512_cmp_ps_mask(x.lanes, Simd<float>(lowest).lanes, _CMP_NLT_UQ), a.lanes, n.lanes));
+}
+inline Simd<double> scale_normal(Simd<double> a, Simd<double> n, Simd<double> x, double lowest) {
+    return Simd<double>(_mm512_maskz_scalef_pd(
+        _mm512_cmp_pd_mask(x.lanes, Simd<double>(lowest).lanes, _CMP_NLT_UQ), a.lanes, n.lanes));
+}
+#endif
+
 namespace detail {
 
 /// All bits set in the first n lanes.

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <ring_attention/layers/dense.hpp>
-#include <ring_attention/ring/attention_pass.hpp>
+#include <ring_attention/ring/attention_pass_backward.hpp>
 
 namespace ring_attention {
 
@@ -23,33 +23,32 @@ struct RingAttention {
 
     struct Cache {
         std::vector<typename Dense<T, Width, 3 * Width>::Cache> qkv;
-        Seats<T> query;
+        Seats<T> query;  // [batch * tokens, Width] a seat
         Travellers<T> key_value;
-        SeatAttention<T> attention;
+        Seats<T> log_sum_exp;  // [batch * heads, tokens] a seat
         std::vector<typename Dense<T, Width, Width>::Cache> out_proj;
     };
 
     Seats<T> forward(Seats<T> x, Cache* cache, const auto& pass) const {
         const HeadShape shape{pass.batch, Heads, head_dim};
-        const Seats<T> projected = forward_seats(qkv, std::move(x), cache ? &cache->qkv : nullptr, pass);
-        Seats<T> query(projected.size()), merged(projected.size());
+        Seats<T> query, merged, log_sum_exp;
         Travellers<T> key_value(pass.share, shape);
         for (Index seat = 0; seat < pass.share.num_seats(); ++seat) {
             const auto at = std::size_t(seat);
-            query[at].resize(projected[at].rows() * Heads, head_dim);
-            split_heads(third(projected[at], 0), view(query[at]), shape);
-            split_heads(third(projected[at], 1), key_value.keys(seat), shape);
-            split_heads(third(projected[at], 2), key_value.values(seat), shape);
+            const Index rows = x[at].rows();
+            Matrix<T>& seat_query = query.emplace_back(rows, Width);
+            if (cache) cache->qkv.resize(x.size());
+            project(std::move(x[at]), seat_query, key_value[seat], cache ? &cache->qkv[at] : nullptr);
+            merged.emplace_back(rows, Width);
+            log_sum_exp.emplace_back(shape.batch_heads(), rows / shape.batch);
         }
-        SeatAttention<T> attention = attend(pass.ring, pass.share, shape, Mask{}, query, key_value);
-        for (std::size_t seat = 0; seat < merged.size(); ++seat) {
-            merged[seat].resize(projected[seat].rows(), Width);
-            merge_heads(view(std::as_const(attention.output[seat])), view(merged[seat]), shape);
-        }
+        attend<T>(pass.ring, pass.share, shape, Mask{}, heads_of(std::as_const(query), shape),
+                  std::as_const(key_value).views(), std::as_const(key_value).bytes(),
+                  {heads_of(merged, shape), columns_of(log_sum_exp, shape)});
         if (cache) {
             cache->query = std::move(query);
             cache->key_value = std::move(key_value);
-            cache->attention = std::move(attention);
+            cache->log_sum_exp = std::move(log_sum_exp);
         }
         return forward_seats(out_proj, std::move(merged), cache ? &cache->out_proj : nullptr, pass);
     }
@@ -59,51 +58,80 @@ struct RingAttention {
         const HeadShape shape{pass.batch, Heads, head_dim};
         d = backward_seats(out_proj, std::move(d), cache.out_proj,
                            gradients.part([](auto& layer) -> auto& { return layer.out_proj; }), pass);
-        for (Matrix<T>& seat : d) {
-            Matrix<T> heads(seat.rows() * Heads, head_dim);
-            split_heads(view(std::as_const(seat)), view(heads), shape);
-            seat = std::move(heads);
+        Travellers<T> d_key_value(pass.share, shape);
+        d_key_value.set_zero();
+        Seats<T> d_projected;
+        SeatHeads<const T> output;
+        SeatHeads<T> d_query;
+        for (std::size_t seat = 0; seat < d.size(); ++seat) {
+            Matrix<T>& rows = d_projected.emplace_back(d[seat].rows(), 3 * Width);
+            parallel_rows(rows.rows(), [&](Index row) { rows.row(row).head(Width).setZero(); });
+            d_query.push_back(
+                HeadsView<T>::token_by_token(rows.data(), shape, rows.rows() / shape.batch, 3 * Width));
+            output.push_back(heads_of_seat(cache.out_proj[seat].input, shape));
         }
-        const SeatAttentionGradient<T> gradient = attend_backward(
-            pass.ring, pass.share, shape, Mask{}, cache.query, cache.key_value, cache.attention, d);
+        attend_backward<T>(
+            pass.ring, pass.share, shape, Mask{},
+            {heads_of(cache.query, shape), heads_of(std::as_const(d), shape), output,
+             columns_of(cache.log_sum_exp, shape), cache.key_value.views(), d_query, d_key_value.views()},
+            cache.key_value.bytes());
         for (Index seat = 0; seat < pass.share.num_seats(); ++seat) {
-            const auto at = std::size_t(seat);
-            Matrix<T> d_projected(d[at].rows() / Heads, 3 * Width);
-            merge_heads(view(gradient.query[at]), third(d_projected, 0), shape);
-            merge_heads(gradient.key_value.keys(seat), third(d_projected, 1), shape);
-            merge_heads(gradient.key_value.values(seat), third(d_projected, 2), shape);
-            d[at] = std::move(d_projected);
+            Matrix<T>& rows = d_projected[std::size_t(seat)];
+            const KeyValueView<const T> gradient = std::as_const(d_key_value)[seat];
+            parallel_rows(rows.rows(), [&](Index row) {
+                copy_row(gradient.key, row, rows.row(row).data() + Width, from_heads);
+                copy_row(gradient.value, row, rows.row(row).data() + 2 * Width, from_heads);
+            });
         }
-        return backward_seats(qkv, std::move(d), cache.qkv,
+        return backward_seats(qkv, std::move(d_projected), cache.qkv,
                               gradients.part([](auto& layer) -> auto& { return layer.qkv; }), pass);
     }
 
   private:
-    /// Query (0), key (1) or value (2) columns of a projected seat.
-    static auto third(auto& projected, Index which) {
-        return view(projected).middle_cols(which * Width, Width);
-    }
-
-    /// [batch * tokens, heads * head_dim] => [batch * heads * tokens, head_dim]
-    static void split_heads(MatrixView<const T> rows, MatrixView<T> heads, const HeadShape& shape) {
-        for_each_head_row(rows.rows, shape, [&](Index token_row, Index head, Index head_row) {
-            std::copy_n(&rows(token_row, head * head_dim), head_dim, &heads(head_row, 0));
+    /// x [batch * tokens, Width] => queries as they are, keys and values head by head, for attention to read.
+    void project(Matrix<T> x, Matrix<T>& query, const KeyValueView<T>& key_value,
+                 typename Dense<T, Width, 3 * Width>::Cache* cache) const {
+        const Matrix<T> projected = qkv.forward(std::move(x), cache);
+        parallel_rows(projected.rows(), [&](Index row) {
+            const T* const numbers = projected.row(row).data();
+            query.row(row) = projected.row(row).head(Width);
+            copy_row(key_value.key, row, numbers + Width, to_heads);
+            copy_row(key_value.value, row, numbers + 2 * Width, to_heads);
         });
     }
 
-    /// The inverse of split_heads.
-    static void merge_heads(MatrixView<const T> heads, MatrixView<T> rows, const HeadShape& shape) {
-        for_each_head_row(rows.rows, shape, [&](Index token_row, Index head, Index head_row) {
-            std::copy_n(&heads(head_row, 0), head_dim, &rows(token_row, head * head_dim));
-        });
+    static constexpr auto to_heads = [](auto* in_head, auto* in_row) {
+        std::copy_n(in_row, head_dim, in_head);
+    };
+    static constexpr auto from_heads = [](auto* in_head, auto* in_row) {
+        std::copy_n(in_head, head_dim, in_row);
+    };
+
+    /// Row number batch * tokens + token of [batch * tokens, Width]: its part of each head.
+    static void copy_row(const auto& heads, Index row, auto* numbers, auto&& copy) {
+        const Index batch = row / heads.tokens, token = row % heads.tokens;
+        for (Index head = 0; head < Heads; ++head)
+            copy(&heads(batch * Heads + head)(token, 0), numbers + head * head_dim);
     }
 
-    static void for_each_head_row(Index rows, const HeadShape& shape, auto&& f) {
-        const Index tokens = rows / shape.batch;
-        for (Index batch = 0; batch < shape.batch; ++batch)
-            for (Index head = 0; head < Heads; ++head)
-                for (Index token = 0; token < tokens; ++token)
-                    f(batch * tokens + token, head, (batch * Heads + head) * tokens + token);
+    /// [batch * tokens, Width] seen as heads.
+    static auto heads_of_seat(auto& rows, const HeadShape& shape) {
+        using Number = std::remove_pointer_t<decltype(rows.data())>;
+        return HeadsView<Number>::token_by_token(rows.data(), shape, rows.rows() / shape.batch, Width);
+    }
+    static auto heads_of(auto& seats, const HeadShape& shape) {
+        List<decltype(heads_of_seat(seats[0], shape))> heads;
+        for (auto& rows : seats) heads.push_back(heads_of_seat(rows, shape));
+        return heads;
+    }
+
+    /// [batch * heads, tokens] seen as a column a head.
+    static auto columns_of(auto& seats, const HeadShape& shape) {
+        using Number = std::remove_pointer_t<decltype(seats[0].data())>;
+        SeatHeads<Number> columns;
+        for (auto& rows : seats)
+            columns.push_back(HeadsView<Number>::head_by_head(rows.data(), shape, rows.cols(), 1));
+        return columns;
     }
 };
 

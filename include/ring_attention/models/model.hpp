@@ -179,7 +179,7 @@ struct Model {
         if constexpr (output == Output::all)
             join_seats(seats, batch, share, y.data());
         else
-            Eigen::Map<Matrix<Scalar>>(y.data(), batch, out_width) =
+            Eigen::Map<typename Matrix<Scalar>::PlainObject>(y.data(), batch, out_width) =
                 pool(output, seats, batch, out_width, share, ring);
         return y;
     }
@@ -190,7 +190,7 @@ struct Model {
             return split_seats(d_output.data(), batch, out_width, share);
         else
             return pool_backward<Scalar>(
-                output, Eigen::Map<const Matrix<Scalar>>(d_output.data(), batch, out_width), share);
+                output, Eigen::Map<const typename Matrix<Scalar>::PlainObject>(d_output.data(), batch, out_width), share);
     }
 };
 

@@ -3,8 +3,9 @@
 #include <array>
 
 #include <ring_attention/core/tensor.hpp>
-#include <ring_attention/ring/attention_pass.hpp>
+#include <ring_attention/ring/attention_pass_backward.hpp>
 #include <ring_attention/ring/local_ring.hpp>
+#include <ring_attention/ring/seats.hpp>
 
 namespace ring_attention {
 
@@ -48,32 +49,42 @@ OperatorPlan plan_attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const 
     return {share, {shape[0], shape[1], shape[3]}, {options.causal}};
 }
 
+/// The seats of a tensor [batch, heads, tokens of the rank] or [..., head_dim], where they lie.
 template <class T>
-Seats<T> split_heads(const Tensor<T, 4>& tensor, const OperatorPlan& plan) {
-    return split_seats(tensor.data(), plan.shape.batch_heads(), plan.shape.head_dim, plan.share);
-}
-
-template <class T>
-Tensor<T, 4> join_heads(const Seats<T>& seats, const OperatorPlan& plan) {
-    Tensor<T, 4> tensor(plan.shape.batch, plan.shape.heads, plan.share.num_tokens(), plan.shape.head_dim);
-    join_seats(seats, plan.shape.batch_heads(), plan.share, tensor.data());
-    return tensor;
-}
-
-template <class T>
-Travellers<T> pack_key_value(const Seats<T>& keys, const Seats<T>& values, const OperatorPlan& plan) {
-    Travellers<T> packed(plan.share, plan.shape);
+SeatHeads<T> seats_of(T* numbers, Index width, const OperatorPlan& plan) {
+    const auto all = HeadsView<T>::head_by_head(numbers, plan.shape, plan.share.num_tokens(), width);
+    SeatHeads<T> seats;
     for (Index seat = 0; seat < plan.share.num_seats(); ++seat) {
-        std::copy_n(keys[std::size_t(seat)].data(), keys[std::size_t(seat)].size(), packed.keys(seat).data);
-        std::copy_n(values[std::size_t(seat)].data(), values[std::size_t(seat)].size(),
-                    packed.values(seat).data);
+        const TokenRun tokens = plan.share.tokens(seat);
+        seats.push_back(all.middle_tokens(tokens.first - plan.share.first_position(), tokens.count));
     }
-    return packed;
+    return seats;
+}
+template <class T, int rank>
+SeatHeads<const T> seats_of(const Tensor<T, rank>& tensor, const OperatorPlan& plan) {
+    return seats_of(tensor.data(), rank == 4 ? tensor.dimensions().back() : 1, plan);
+}
+template <class T, int rank>
+SeatHeads<T> seats_of(Tensor<T, rank>& tensor, const OperatorPlan& plan) {
+    return seats_of(tensor.data(), rank == 4 ? tensor.dimensions().back() : 1, plan);
 }
 
 template <class T>
-Matrix<T> copy_of(MatrixView<const T> rows) {
-    return Eigen::Map<const Matrix<T>>(rows.data, rows.rows, rows.cols);
+KeyValues<T> key_values(const SeatHeads<T>& keys, const SeatHeads<T>& values, const OperatorPlan& plan) {
+    KeyValues<T> both;
+    for (std::size_t seat = 0; seat < keys.size(); ++seat)
+        both.push_back({plan.share.tokens(Index(seat)), keys[seat], values[seat]});
+    return both;
+}
+
+/// Keys and values as they are sent; empty where there is nobody to send them to.
+template <class T>
+Travellers<T> travellers_of(const KeyValues<const T>& key_value, const OperatorPlan& plan) {
+    if (plan.share.ranks() == 1) return {};
+    Travellers<T> travellers(plan.share, plan.shape);
+    travellers.set_zero();
+    add_heads<T>(key_value, travellers.views(), plan.shape.batch_heads());
+    return travellers;
 }
 
 }  // namespace detail
@@ -86,14 +97,14 @@ template <class T, Ring R>
 AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
                              const AttentionOptions& options, R& ring) {
     const detail::OperatorPlan plan = detail::plan_attention(q, k, v, options, ring);
-    const SeatAttention<T> seats =
-        attend(ring, plan.share, plan.shape, plan.mask, detail::split_heads(q, plan),
-               detail::pack_key_value(detail::split_heads(k, plan), detail::split_heads(v, plan), plan));
-    AttentionResult<T> result{detail::join_heads(seats.output, plan),
-                              Tensor<T, 3>(plan.shape.batch, plan.shape.heads, plan.share.num_tokens())};
-    Seats<T> columns;
-    for (const RowVector<T>& row : seats.log_sum_exp) columns.push_back(row.transpose());
-    join_seats(columns, plan.shape.batch_heads(), plan.share, result.log_sum_exp.data());
+    const KeyValues<const T> key_value =
+        detail::key_values(detail::seats_of(k, plan), detail::seats_of(v, plan), plan);
+    const Travellers<T> travellers = detail::travellers_of<T>(key_value, plan);
+    AttentionResult<T> result{Tensor<T, 4>(q.dimensions()),
+                              Tensor<T, 3>(q.dimension(0), q.dimension(1), q.dimension(2))};
+    attend<T>(ring, plan.share, plan.shape, plan.mask, detail::seats_of(q, plan), key_value,
+              travellers.bytes(),
+              {detail::seats_of(result.output, plan), detail::seats_of(result.log_sum_exp, plan)});
     return result;
 }
 
@@ -116,21 +127,23 @@ AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tens
     require_shape("result.log_sum_exp", result.log_sum_exp.dimensions(),
                   std::array<Index, 3>{q.dimension(0), q.dimension(1), q.dimension(2)});
     const detail::OperatorPlan plan = detail::plan_attention(q, k, v, options, ring);
-    SeatAttention<T> seats{detail::split_heads(result.output, plan), {}};
-    for (const Matrix<T>& column :
-         split_seats(result.log_sum_exp.data(), plan.shape.batch_heads(), 1, plan.share))
-        seats.log_sum_exp.push_back(column.transpose());
-    const SeatAttentionGradient<T> gradient = attend_backward(
-        ring, plan.share, plan.shape, plan.mask, detail::split_heads(q, plan),
-        detail::pack_key_value(detail::split_heads(k, plan), detail::split_heads(v, plan), plan), seats,
-        detail::split_heads(d_output, plan));
-    Seats<T> d_keys, d_values;
-    for (Index seat = 0; seat < plan.share.num_seats(); ++seat) {
-        d_keys.push_back(detail::copy_of(gradient.key_value.keys(seat)));
-        d_values.push_back(detail::copy_of(gradient.key_value.values(seat)));
-    }
-    return {detail::join_heads(gradient.query, plan), detail::join_heads(d_keys, plan),
-            detail::join_heads(d_values, plan)};
+    const auto zeros = [&] {
+        Tensor<T, 4> tensor(q.dimensions());
+        tensor.setZero();
+        return tensor;
+    };
+    const KeyValues<const T> key_value =
+        detail::key_values(detail::seats_of(k, plan), detail::seats_of(v, plan), plan);
+    const Travellers<T> travellers = detail::travellers_of<T>(key_value, plan);
+    AttentionGradient<T> gradient{zeros(), zeros(), zeros()};
+    attend_backward<T>(
+        ring, plan.share, plan.shape, plan.mask,
+        {detail::seats_of(q, plan), detail::seats_of(d_output, plan), detail::seats_of(result.output, plan),
+         detail::seats_of(result.log_sum_exp, plan), key_value, detail::seats_of(gradient.query, plan),
+         detail::key_values(detail::seats_of(gradient.key, plan), detail::seats_of(gradient.value, plan),
+                            plan)},
+        travellers.bytes());
+    return gradient;
 }
 
 template <class T>

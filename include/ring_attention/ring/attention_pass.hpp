@@ -1,31 +1,21 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
-#include <limits>
-#include <utility>
-#include <vector>
 
 #include <ring_attention/core/parallel.hpp>
-#include <ring_attention/kernels/attention_backward.hpp>
-#include <ring_attention/ring/schedule.hpp>
-#include <ring_attention/ring/seats.hpp>
-#include <ring_attention/ring/travellers.hpp>
+#include <ring_attention/kernels/attention_forward.hpp>
+#include <ring_attention/ring/visitors.hpp>
 
 namespace ring_attention {
 
 // Attention, written once against the ring: the same code in one process and on any number of ranks.
 
-/// What a rank's queries got from the whole ring.
+/// What a rank's queries get from the whole ring, one a seat.
 template <class T>
 struct SeatAttention {
-    Seats<T> output;                        ///< [batch * heads * tokens, head_dim] a seat
-    std::vector<RowVector<T>> log_sum_exp;  ///< [batch * heads * tokens] a seat
-};
-
-template <class T>
-struct SeatAttentionGradient {
-    Seats<T> query;
-    Travellers<T> key_value;
+    SeatHeads<T> output;
+    SeatHeads<T> log_sum_exp;  ///< of width 1
 };
 
 namespace detail {
@@ -35,173 +25,84 @@ T score_scale(const HeadShape& shape) {
     return T(1) / std::sqrt(T(shape.head_dim));
 }
 
-/// The rows of one head of one batch entry.
-template <class T>
-auto head_rows(Matrix<T>& seat, Index batch_head, Index tokens) {
-    return view(seat).middle_rows(batch_head * tokens, tokens);
-}
-template <class T>
-auto head_rows(const Matrix<T>& seat, Index batch_head, Index tokens) {
-    return view(seat).middle_rows(batch_head * tokens, tokens);
-}
-
-/// Lets the keys and values of every rank visit this one, its own first, and calls meet(meeting, visitors)
-/// each time; the next visitors travel meanwhile.
-template <class T, Ring R>
-void receive_visitors(R& ring, const Share& share, const HeadShape& shape, const Travellers<T>& own,
-                      auto&& meet) {
-    const int ranks = ring.ranks();
-    Travellers<T> visiting, arriving;
-    const Travellers<T>* present = &own;
-    for (int hop = 0; hop < ranks; ++hop) {
-        const Meeting meeting = hop == 0 ? Meeting::own_first : Meeting::visiting;
-        if (hop + 1 == ranks) {
-            meet(meeting, *present);
-            break;
-        }
-        arriving = Travellers<T>(share.of_neighbour(hop + 1), shape);
-        auto exchange = ring.start_exchange(Channel::key_value, present->bytes(), arriving.bytes());
-        meet(meeting, *present);
-        exchange.finish();
-        std::swap(visiting, arriving);
-        present = &visiting;
-    }
-    meet(Meeting::own_last, own);
-}
-
-/// A tile of queries of one head at one seat.
-struct TilePlace {
+/// A block of queries of one head at one seat.
+struct QueryPlace {
     Index seat, batch_head, first, count;
 };
 
-inline std::vector<TilePlace> query_tiles(const Share& share, const HeadShape& shape) {
-    std::vector<TilePlace> tiles;
-    for (Index seat = 0; seat < share.num_seats(); ++seat)
-        for (Index batch_head = 0; batch_head < shape.batch_heads(); ++batch_head)
-            for (Index first = 0; first < share.tokens(seat).count; first += query_tile)
-                tiles.push_back(
-                    {seat, batch_head, first, std::min(query_tile, share.tokens(seat).count - first)});
-    return tiles;
+/// Later queries first: where the mask is causal they take longest, and the last task to be taken should be a
+/// short one.
+inline List<QueryPlace> query_places(const Share& share, const HeadShape& shape, Index max_queries) {
+    List<QueryPlace> places;
+    for (Index seat = share.num_seats() - 1; seat >= 0; --seat) {
+        const Index tokens = share.tokens(seat).count;
+        for (Index block = (tokens - 1) / max_queries; block >= 0; --block)
+            for (Index batch_head = 0; batch_head < shape.batch_heads(); ++batch_head) {
+                const Index first = block * max_queries;
+                places.push_back({seat, batch_head, first, std::min(max_queries, tokens - first)});
+            }
+    }
+    return places;
 }
 
-/// The queries of all seats of a rank while visitors come by.
+/// Where queries are from one visit to the next: their output so far lies in its place.
 template <class T>
-struct RunningAttention {
-    const Share& share;
-    const HeadShape& shape;
-    const Seats<T>& query;
-    SeatAttention<T>& result;
-    std::vector<RowVector<T>> maximum, sum;
+struct QueriesSoFar {
+    List<RowVector<T>> maximum, sum;  // [batch * heads * tokens] a seat
 
-    RunningAttention(const Share& of, const HeadShape& with, const Seats<T>& queries, SeatAttention<T>& into)
-        : share(of), shape(with), query(queries), result(into) {
-        for (const Matrix<T>& seat : queries) {
-            result.output.push_back(Matrix<T>::Zero(seat.rows(), seat.cols()));
-            result.log_sum_exp.push_back(RowVector<T>::Zero(seat.rows()));
-            maximum.push_back(RowVector<T>::Constant(seat.rows(), -std::numeric_limits<T>::infinity()));
-            sum.push_back(RowVector<T>::Zero(seat.rows()));
+    QueriesSoFar() = default;
+    QueriesSoFar(const Share& share, const HeadShape& shape) {
+        for (Index seat = 0; seat < share.num_seats(); ++seat) {
+            const Index size = shape.batch_heads() * share.tokens(seat).count;
+            maximum.emplace_back(size);
+            sum.emplace_back(size);
         }
-    }
-
-    Index first_row(const TilePlace& place) const {
-        return place.batch_head * share.tokens(place.seat).count + place.first;
-    }
-
-    QueryTile<T> tile(const TilePlace& place) {
-        const auto seat = std::size_t(place.seat);
-        const Index row = first_row(place);
-        return {view(query[seat]).middle_rows(row, place.count),
-                {share.tokens(place.seat).first + place.first, place.count},
-                view(result.output[seat]).middle_rows(row, place.count),
-                maximum[seat].data() + row,
-                sum[seat].data() + row};
     }
 };
 
 }  // namespace detail
 
-/// The queries of this rank's seats attend to the keys and values of all. query: [batch * heads * tokens,
-/// head_dim] a seat.
+/// The queries of this rank's seats attend to the keys and values of all; `sent` are the bytes of its own
+/// keys and values, as Travellers have them (not needed on a ring of one rank).
 template <class T, Ring R>
-SeatAttention<T> attend(R& ring, const Share& share, const HeadShape& shape, const Mask& mask,
-                        const Seats<T>& query, const Travellers<T>& key_value) {
-    SeatAttention<T> result;
-    detail::RunningAttention<T> running(share, shape, query, result);
-    const std::vector<detail::TilePlace> tiles = detail::query_tiles(share, shape);
+void attend(R& ring, const Share& share, const HeadShape& shape, const Mask& mask,
+            const SeatHeads<const T>& query, const KeyValues<const T>& key_value,
+            std::span<const std::byte> sent, const SeatAttention<T>& result) {
+    const List<detail::QueryPlace> places = detail::query_places(share, shape, QueryBlock<T>::max_queries);
     const T scale = detail::score_scale<T>(shape);
+    detail::QueriesSoFar<T> so_far =
+        ring.ranks() > 1 ? detail::QueriesSoFar<T>(share, shape) : detail::QueriesSoFar<T>();
 
-    detail::receive_visitors(
-        ring, share, shape, key_value, [&](Meeting meeting, const Travellers<T>& visitors) {
-            parallel_for(Index(tiles.size()), [&](Index i) {
-                const detail::TilePlace& place = tiles[std::size_t(i)];
-                const QueryTile<T> tile = running.tile(place);
-                const Run seats = visitors_to_meet(meeting, place.seat, visitors.num_seats());
-                for (Index seat = seats.first; seat < seats.end(); ++seat)
-                    absorb_chunk<T>(tile, visitors.key(seat, place.batch_head),
-                                    visitors.value(seat, place.batch_head), visitors.tokens(seat), mask,
-                                    scale);
-            });
-        });
-    parallel_for(Index(tiles.size()), [&](Index i) {
-        const detail::TilePlace& place = tiles[std::size_t(i)];
-        finish_queries(running.tile(place),
-                       result.log_sum_exp[std::size_t(place.seat)].data() + running.first_row(place));
-    });
-    return result;
-}
-
-/// Gradients of dot(d_output, attend(...).output). The gradients of a rank's keys and values travel with them
-/// and end at home.
-template <class T, Ring R>
-SeatAttentionGradient<T> attend_backward(R& ring, const Share& share, const HeadShape& shape,
-                                         const Mask& mask, const Seats<T>& query,
-                                         const Travellers<T>& key_value, const SeatAttention<T>& result,
-                                         const Seats<T>& d_output) {
-    const int ranks = ring.ranks();
-    const T scale = detail::score_scale<T>(shape);
-    SeatAttentionGradient<T> gradient;
-    std::vector<RowVector<T>> d_output_dot_output;
-    for (std::size_t seat = 0; seat < query.size(); ++seat) {
-        gradient.query.push_back(Matrix<T>::Zero(query[seat].rows(), query[seat].cols()));
-        RowVector<T>& row_dot = d_output_dot_output.emplace_back(query[seat].rows());
-        for (Index row = 0; row < row_dot.size(); ++row)
-            row_dot[row] =
-                dot(d_output[seat].row(row).data(), result.output[seat].row(row).data(), shape.head_dim);
-    }
-
-    const auto meet = [&](Meeting meeting, const Travellers<T>& visitors, Travellers<T>& d_visitors) {
-        parallel_for(shape.batch_heads(), [&](Index head) {
-            for_each_pair(meeting, share.num_seats(), visitors.num_seats(),
-                          [&](Index query_seat, Index key_seat) {
-                              const auto at = std::size_t(query_seat);
-                              const TokenRun tokens = share.tokens(query_seat);
-                              const Index row = head * tokens.count;
-                              absorb_chunk_backward<T>(
-                                  {detail::head_rows(query[at], head, tokens.count),
-                                   detail::head_rows(d_output[at], head, tokens.count),
-                                   result.log_sum_exp[at].data() + row, d_output_dot_output[at].data() + row,
-                                   tokens, detail::head_rows(gradient.query[at], head, tokens.count)},
-                                  {visitors.key(key_seat, head), visitors.value(key_seat, head),
-                                   visitors.tokens(key_seat), d_visitors.key(key_seat, head),
-                                   d_visitors.value(key_seat, head)},
-                                  mask, scale);
-                          });
-        });
+    const auto absorb = [&](const detail::QueryPlace& place, const detail::Visit& visit,
+                            const KeyValues<const T>& visitors) {
+        const auto seat = std::size_t(place.seat);
+        const TokenRun tokens = share.tokens(place.seat);
+        const auto rows = [&](const auto& heads) {
+            return heads[seat](place.batch_head).middle_rows(place.first, place.count);
+        };
+        const Index at = place.batch_head * tokens.count + place.first;
+        QueryBlock<T> block(rows(query), tokens.middle(place.first, place.count), scale);
+        if (!visit.first)
+            block.resume(rows(result.output), so_far.maximum[seat].data() + at, so_far.sum[seat].data() + at);
+        for (const Meeting meeting : visit.meetings) {
+            const Run seats = visitors_to_meet(meeting, place.seat, Index(visitors.size()));
+            for (Index visitor = seats.first; visitor < seats.end(); ++visitor) {
+                const KeyValueView<const T>& chunk = visitors[std::size_t(visitor)];
+                block.absorb(chunk.key(place.batch_head), chunk.value(place.batch_head), chunk.tokens, mask);
+            }
+        }
+        if (visit.last)
+            block.finish(rows(result.output), rows(result.log_sum_exp).data);
+        else
+            block.suspend(rows(result.output), so_far.maximum[seat].data() + at,
+                          so_far.sum[seat].data() + at);
     };
-
-    Travellers<T> present(share, shape), arriving;  // the gradients of those who visit
-    int hop = 0;
-    detail::receive_visitors(
-        ring, share, shape, key_value, [&](Meeting meeting, const Travellers<T>& visitors) {
-            meet(meeting, visitors, present);
-            if (ranks == 1 || meeting == Meeting::own_last) return;
-            arriving = Travellers<T>(share.of_neighbour(++hop),
-                                     shape);  // after the last hop: this rank's own, come home
-            ring.start_exchange(Channel::gradient, present.bytes(), arriving.bytes()).finish();
-            std::swap(present, arriving);
-        });
-    gradient.key_value = std::move(present);
-    return gradient;
+    detail::receive_visitors<T>(ring, share, shape, key_value, sent,
+                                [&](const detail::Visit& visit, const KeyValues<const T>& visitors) {
+                                    parallel_for(Index(places.size()), [&](Index i) {
+                                        absorb(places[std::size_t(i)], visit, visitors);
+                                    });
+                                });
 }
 
 }  // namespace ring_attention

@@ -13,7 +13,7 @@ namespace ring_attention {
 /// One matrix for each seat of a rank. Activations have a row a token, [batch * tokens of the seat, width];
 /// queries and their kind have a row a token and head, [batch * heads * tokens of the seat, head_dim].
 template <class T>
-using Seats = std::vector<Matrix<T>>;
+using Seats = List<Matrix<T>>;
 
 /// Cuts the rank's [outer, tokens, width] numbers into seats of [outer * tokens of the seat, width].
 template <class T>

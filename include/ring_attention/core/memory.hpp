@@ -1,0 +1,171 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <new>
+#include <utility>
+#include <vector>
+
+namespace ring_attention {
+
+namespace detail {
+
+/// Memory that this thread gave back and takes again: a model that has run at a size runs at it again without
+/// asking the system. In use and kept together are at most twice what was ever in use at one time.
+class MemoryPool {
+  public:
+    static constexpr std::align_val_t alignment{64};
+
+    /// Null once the thread is ending.
+    static MemoryPool* of_this_thread() {
+        static thread_local MemoryPool pool;
+        return ended ? nullptr : &pool;
+    }
+
+    MemoryPool() = default;
+    MemoryPool(const MemoryPool&) = delete;
+    MemoryPool& operator=(const MemoryPool&) = delete;
+    ~MemoryPool() {
+        release_all_but(0);
+        ended = true;
+    }
+
+    /// At least `size` bytes; size becomes how many it is, to be named when they are given back.
+    void* take(std::size_t& size) {
+        const auto fits = first_of_size(size);
+        if (fits != kept_.end() && fits->size <= 2 * size) {
+            const Block block = *fits;
+            kept_.erase(fits);
+            kept_bytes_ -= block.size;
+            size = block.size;
+            count_in(size);
+            return block.data;
+        }
+        count_in(size);
+        release_all_but(2 * most_in_use_ - in_use_);
+        return ::operator new(size, alignment);
+    }
+
+    void give_back(void* data, std::size_t size) noexcept {
+        in_use_ -= std::min(in_use_, size);  // another thread may have taken it
+        try {
+            kept_.insert(first_of_size(size), {data, size});
+            kept_bytes_ += size;
+        } catch (const std::bad_alloc&) {
+            ::operator delete(data, alignment);
+        }
+    }
+
+    /// Gives memory that is not in use back to the system, small blocks first, until no more than `bytes` are
+    /// kept.
+    void release_all_but(std::size_t bytes) noexcept {
+        auto block = kept_.begin();
+        for (; block != kept_.end() && kept_bytes_ > bytes; ++block) {
+            kept_bytes_ -= block->size;
+            ::operator delete(block->data, alignment);
+        }
+        kept_.erase(kept_.begin(), block);
+    }
+
+  private:
+    struct Block {
+        void* data;
+        std::size_t size;
+    };
+
+    static inline thread_local bool ended = false;
+
+    std::vector<Block>::iterator first_of_size(std::size_t size) {
+        return std::lower_bound(kept_.begin(), kept_.end(), size,
+                                [](const Block& block, std::size_t wanted) { return block.size < wanted; });
+    }
+
+    void count_in(std::size_t size) {
+        in_use_ += size;
+        most_in_use_ = std::max(most_in_use_, in_use_);
+    }
+
+    std::vector<Block> kept_;  // in rising order of size
+    std::size_t kept_bytes_ = 0, in_use_ = 0, most_in_use_ = 0;
+};
+
+/// At least `size` bytes on a boundary of 64; size becomes how many.
+inline void* take_memory(std::size_t& size) {
+    constexpr std::size_t step = 64;
+    size = (size + step - 1) / step * step;
+    MemoryPool* const pool = MemoryPool::of_this_thread();
+    return pool ? pool->take(size) : ::operator new(size, MemoryPool::alignment);
+}
+
+inline void give_memory_back(void* data, std::size_t size) noexcept {
+    if (MemoryPool* const pool = MemoryPool::of_this_thread())
+        pool->give_back(data, size);
+    else
+        ::operator delete(data, MemoryPool::alignment);
+}
+
+}  // namespace detail
+
+/// Gives back to the system what this thread keeps for the next pass.
+inline void release_memory() {
+    if (detail::MemoryPool* const pool = detail::MemoryPool::of_this_thread()) pool->release_all_but(0);
+}
+
+/// Room for `size` numbers, of the memory that the thread keeps. What is in them at first may be anything.
+template <class T>
+class Buffer {
+  public:
+    Buffer() = default;
+    explicit Buffer(std::ptrdiff_t size) : bytes_(std::size_t(size) * sizeof(T)) {
+        if (size > 0) data_ = static_cast<T*>(detail::take_memory(bytes_));
+    }
+    Buffer(Buffer&& other) noexcept
+        : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+    Buffer& operator=(Buffer other) noexcept {
+        std::swap(data_, other.data_);
+        std::swap(bytes_, other.bytes_);
+        return *this;
+    }
+    ~Buffer() {
+        if (data_) detail::give_memory_back(data_, bytes_);
+    }
+
+    T* data() const { return data_; }
+
+  private:
+    T* data_ = nullptr;
+    std::size_t bytes_ = 0;
+};
+
+/// For containers whose memory is to come from what the thread keeps.
+template <class T>
+struct KeptMemoryAllocator {
+    using value_type = T;
+
+    KeptMemoryAllocator() = default;
+    template <class Other>
+    KeptMemoryAllocator(const KeptMemoryAllocator<Other>&) {}
+
+    // The size of a block is not handed back to deallocate(), so it stands in front of what it holds.
+    T* allocate(std::size_t count) {
+        std::size_t size = header + count * sizeof(T);
+        auto* const block = static_cast<std::byte*>(detail::take_memory(size));
+        *reinterpret_cast<std::size_t*>(block) = size;
+        return reinterpret_cast<T*>(block + header);
+    }
+    void deallocate(T* data, std::size_t) noexcept {
+        std::byte* const block = reinterpret_cast<std::byte*>(data) - header;
+        detail::give_memory_back(block, *reinterpret_cast<std::size_t*>(block));
+    }
+
+    bool operator==(const KeptMemoryAllocator&) const = default;
+
+  private:
+    static constexpr std::size_t header = 64;
+};
+
+/// A std::vector in memory that the thread keeps.
+template <class T>
+using List = std::vector<T, KeptMemoryAllocator<T>>;
+
+}  // namespace ring_attention

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <vector>
+
+#include <ring_attention/core/types.hpp>
+#include <ring_attention/kernels/matrix_view.hpp>
+#include <ring_attention/kernels/reduce.hpp>
+
+namespace ring_attention::detail {
+
+/// Rows for a product with weights of which the mask made some 0: 0 NaN is NaN, and must not come in. Rows
+/// from `first_masked` on that are not finite are wild; rows() has zeros in their place, which changes no bit
+/// of the sums that do not see them. The columns are contiguous.
+template <class T>
+class FiniteRows {
+  public:
+    FiniteRows(MatrixView<const T> rows, Index first_masked) : rows_(rows) {
+        for (Index i = first_masked; i < rows.rows; ++i)
+            if (!all_finite(&rows(i, 0), rows.cols)) wild_.push_back(i);
+        if (wild_.empty()) return;
+        tame_.resize(rows.rows, rows.cols);
+        for (Index i = 0; i < rows.rows; ++i)
+            for (Index j = 0; j < rows.cols; ++j) tame_(i, j) = rows(i, j);
+        for (const Index i : wild_) tame_.row(i).setZero();
+        rows_ = view(std::as_const(tame_));
+    }
+
+    FiniteRows(const FiniteRows&) = delete;
+    FiniteRows& operator=(const FiniteRows&) = delete;
+
+    MatrixView<const T> rows() const { return rows_; }
+    const std::vector<Index>& wild() const { return wild_; }
+
+  private:
+    MatrixView<const T> rows_;
+    std::vector<Index> wild_;
+    Matrix<T> tame_;
+};
+
+}  // namespace ring_attention::detail

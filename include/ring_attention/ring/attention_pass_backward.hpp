@@ -1,0 +1,165 @@
+#pragma once
+
+#include <algorithm>
+
+#include <ring_attention/kernels/attention_backward.hpp>
+#include <ring_attention/kernels/reduce.hpp>
+#include <ring_attention/ring/attention_pass.hpp>
+
+namespace ring_attention {
+
+/// What backward knows of a rank's queries, keys and values, one a seat; the gradients are added to.
+template <class T>
+struct SeatGradientViews {
+    SeatHeads<const T> query, d_output, output, log_sum_exp;
+    KeyValues<const T> key_value;
+    SeatHeads<T> d_query;
+    KeyValues<T> d_key_value;
+};
+
+namespace detail {
+
+/// rowsum(d_output output), [batch * heads * tokens] a seat.
+template <class T>
+List<RowVector<T>> row_dots(const Share& share, const HeadShape& shape, const SeatGradientViews<T>& views) {
+    List<RowVector<T>> dots;
+    for (Index seat = 0; seat < share.num_seats(); ++seat) {
+        const Index tokens = share.tokens(seat).count;
+        RowVector<T>& of_seat = dots.emplace_back(shape.batch_heads() * tokens);
+        parallel_for(shape.batch_heads(), [&](Index head) {
+            const auto d_rows = views.d_output[std::size_t(seat)](head),
+                       rows = views.output[std::size_t(seat)](head);
+            for (Index i = 0; i < tokens; ++i)
+                of_seat[head * tokens + i] = dot(&d_rows(i, 0), &rows(i, 0), shape.head_dim);
+        });
+    }
+    return dots;
+}
+
+template <class T>
+void add_heads(const KeyValues<const T>& from, const KeyValues<T>& to, Index batch_heads) {
+    const auto add = [&](const HeadsView<const T>& source, const HeadsView<T>& sum, Index head) {
+        const auto rows = source(head);
+        const auto sums = sum(head);
+        for (Index i = 0; i < rows.rows; ++i)
+            for (Index j = 0; j < rows.cols; ++j) sums(i, j) += rows(i, j);
+    };
+    for (std::size_t seat = 0; seat < from.size(); ++seat)
+        parallel_for(batch_heads, [&](Index head) {
+            add(from[seat].key, to[seat].key, head);
+            add(from[seat].value, to[seat].value, head);
+        });
+}
+
+/// All queries of a head at a seat with all keys and values of a head at a seat: to a query, keys come in
+/// rising order, to a key, queries. A block of one meets a block of the other in task(query_block,
+/// key_block).
+struct BlockPairs {
+    Index query_blocks, key_blocks;
+
+    void one_after_the_other(auto&& task) const {
+        for (Index key = 0; key < key_blocks; ++key)
+            for (Index query = 0; query < query_blocks; ++query) task(query, key);
+    }
+
+    /// The same orders, for `heads` heads on all threads: the pairs on a diagonal have no block in common.
+    void on_all_threads(Index heads, auto&& task) const {
+        for (Index wave = 0; wave < query_blocks + key_blocks - 1; ++wave) {
+            const Index first = std::max<Index>(0, wave - query_blocks + 1),
+                        end = std::min(key_blocks, wave + 1);
+            parallel_for(heads * (end - first), [&](Index i) {
+                const Index key = first + i / heads;
+                task(i % heads, wave - key, key);
+            });
+        }
+    }
+};
+
+/// The meetings of a visit, backward.
+template <class T>
+void meet_backward(const Visit& visit, const Share& share, const HeadShape& shape, const Mask& mask,
+                   const SeatGradientViews<T>& own, const List<RowVector<T>>& dots,
+                   const KeyValues<const T>& visitors, const KeyValues<T>& d_visitors) {
+    using Block = BackwardBlock<T>;
+    const auto meet_blocks = [&](Index query_seat, Index key_seat, Index head, Index query_block,
+                                 Index key_block) {
+        const auto seat = std::size_t(query_seat);
+        const KeyValueView<const T>& keys = visitors[std::size_t(key_seat)];
+        const KeyValueView<T>& d_keys = d_visitors[std::size_t(key_seat)];
+        const TokenRun tokens = share.tokens(query_seat);
+        const QueryGradient<T> queries{own.query[seat](head),
+                                       own.d_output[seat](head),
+                                       own.log_sum_exp[seat](head).data,
+                                       dots[seat].data() + head * tokens.count,
+                                       tokens,
+                                       own.d_query[seat](head)};
+        const KeyValueGradient<T> chunk{keys.key(head), keys.value(head), keys.tokens, d_keys.key(head),
+                                        d_keys.value(head)};
+        const Index first = query_block * Block::queries, first_key = key_block * Block::keys;
+        absorb_block_backward<T>(
+            queries.middle_rows(first, std::min(Block::queries, tokens.count - first)),
+            chunk.middle_rows(first_key, std::min(Block::keys, keys.tokens.count - first_key)), mask,
+            score_scale<T>(shape));
+    };
+    const auto for_each_seat_pair = [&](auto&& f) {
+        for (const Meeting meeting : visit.meetings)
+            for_each_pair(meeting, share.num_seats(), Index(visitors.size()),
+                          [&](Index query_seat, Index key_seat) {
+                              const Index keys = visitors[std::size_t(key_seat)].tokens.count;
+                              f(query_seat, key_seat,
+                                BlockPairs{(share.tokens(query_seat).count - 1) / Block::queries + 1,
+                                           (keys - 1) / Block::keys + 1});
+                          });
+    };
+    // The orders are the same: heads side by side where there are enough for the threads, else blocks.
+    if (shape.batch_heads() % num_threads() == 0 || shape.batch_heads() > 4 * num_threads())
+        parallel_for(shape.batch_heads(), [&](Index head) {
+            for_each_seat_pair([&](Index query_seat, Index key_seat, const BlockPairs& pairs) {
+                pairs.one_after_the_other([&](Index query_block, Index key_block) {
+                    meet_blocks(query_seat, key_seat, head, query_block, key_block);
+                });
+            });
+        });
+    else
+        for_each_seat_pair([&](Index query_seat, Index key_seat, const BlockPairs& pairs) {
+            pairs.on_all_threads(shape.batch_heads(), [&](Index head, Index query_block, Index key_block) {
+                meet_blocks(query_seat, key_seat, head, query_block, key_block);
+            });
+        });
+}
+
+}  // namespace detail
+
+/// Adds the gradients of dot(d_output, output) to d_query and d_key_value. Those of keys and values travel
+/// with them, and are added when they are at home again. sent: as for attend().
+template <class T, Ring R>
+void attend_backward(R& ring, const Share& share, const HeadShape& shape, const Mask& mask,
+                     const SeatGradientViews<T>& own, std::span<const std::byte> sent) {
+    const List<RowVector<T>> dots = detail::row_dots<T>(share, shape, own);
+    const auto meet = [&](const detail::Visit& visit, const KeyValues<const T>& visitors,
+                          const KeyValues<T>& d_visitors) {
+        detail::meet_backward<T>(visit, share, shape, mask, own, dots, visitors, d_visitors);
+    };
+    if (ring.ranks() == 1)
+        return detail::receive_visitors<T>(
+            ring, share, shape, own.key_value, sent,
+            [&](const detail::Visit& visit, const KeyValues<const T>& visitors) {
+                meet(visit, visitors, own.d_key_value);
+            });
+
+    Travellers<T> present(share, shape), arriving;  // the gradients of those who visit
+    present.set_zero();
+    int hop = 0;
+    detail::receive_visitors<T>(
+        ring, share, shape, own.key_value, sent,
+        [&](const detail::Visit& visit, const KeyValues<const T>& visitors) {
+            meet(visit, visitors, present.views());
+            if (visit.last) return;
+            arriving = Travellers<T>(share.of_neighbour(++hop), shape);  // in the end this rank's own
+            ring.start_exchange(Channel::gradient, std::as_const(present).bytes(), arriving.bytes()).finish();
+            std::swap(present, arriving);
+        });
+    detail::add_heads<T>(std::as_const(present).views(), own.d_key_value, shape.batch_heads());
+}
+
+}  // namespace ring_attention

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <type_traits>
+
+#include <ring_attention/core/memory.hpp>
+#include <ring_attention/kernels/mask.hpp>
+#include <ring_attention/kernels/matrix_view.hpp>
+
+namespace ring_attention {
+
+/// What the heads of an attention are.
+struct HeadShape {
+    Index batch = 0;
+    Index heads = 0;
+    Index head_dim = 0;
+
+    Index batch_heads() const { return batch * heads; }
+};
+
+/// Queries, keys, values or outputs at a seat, wherever they lie: for each head of each batch entry a matrix
+/// [tokens, width].
+template <class T>
+struct HeadsView {
+    T* data = nullptr;
+    Index heads = 0, tokens = 0, width = 0;
+    Index batch_stride = 0, head_stride = 0, token_stride = 0;
+
+    /// A head's tokens one after the other: [batch, heads, tokens, width].
+    static HeadsView head_by_head(T* data, const HeadShape& shape, Index tokens, Index width) {
+        return {data, shape.heads, tokens, width, shape.heads * tokens * width, tokens * width, width};
+    }
+
+    /// A token's heads one after the other: [batch, tokens, heads, width], `token_stride` between two tokens.
+    static HeadsView token_by_token(T* data, const HeadShape& shape, Index tokens, Index token_stride) {
+        return {data,           shape.heads, tokens, shape.head_dim, tokens * token_stride,
+                shape.head_dim, token_stride};
+    }
+
+    /// [tokens, width] of head number batch * heads + head.
+    MatrixView<T> operator()(Index batch_head) const {
+        return {data + batch_head / heads * batch_stride + batch_head % heads * head_stride, tokens, width,
+                token_stride, 1};
+    }
+
+    HeadsView middle_tokens(Index first, Index count) const {
+        HeadsView part = *this;
+        part.data += first * token_stride;
+        part.tokens = count;
+        return part;
+    }
+
+    operator HeadsView<const T>() const requires(!std::is_const_v<T>) {
+        return {data, heads, tokens, width, batch_stride, head_stride, token_stride};
+    }
+};
+
+/// Keys and values at a seat, or their gradients.
+template <class T>
+struct KeyValueView {
+    TokenRun tokens;
+    HeadsView<T> key, value;
+
+    operator KeyValueView<const T>() const requires(!std::is_const_v<T>) { return {tokens, key, value}; }
+};
+
+/// Those at all seats of a rank.
+template <class T>
+using KeyValues = List<KeyValueView<T>>;
+
+/// One a seat.
+template <class T>
+using SeatHeads = List<HeadsView<T>>;
+
+}  // namespace ring_attention
