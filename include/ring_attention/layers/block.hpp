@@ -22,6 +22,7 @@ template <class T, BlockOptions options>
 struct Block {
     using Scalar = T;
     static constexpr Index in_width = options.width, out_width = options.width;
+    static constexpr bool streams = true;
     static constexpr std::string_view part_separator = "_";
 
     LayerNorm<T, options.width> attn_norm;

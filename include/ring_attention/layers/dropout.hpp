@@ -41,6 +41,7 @@ template <class T, Index Width, DropoutOptions options>
 struct DropoutLayer {
     using Scalar = T;
     static constexpr Index in_width = Width, out_width = Width;
+    static constexpr bool streams = true;
 
     static void visit(auto&&, auto&...) {}
 

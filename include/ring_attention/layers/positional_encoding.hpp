@@ -13,6 +13,7 @@ template <class T, Index Width>
 struct PositionalEncoding {
     using Scalar = T;
     static constexpr Index in_width = Width, out_width = Width;
+    static constexpr bool streams = true;
 
     static void visit(auto&&, auto&...) {}
 

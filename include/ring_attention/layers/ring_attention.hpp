@@ -1,7 +1,9 @@
 #pragma once
 
 #include <ring_attention/layers/dense.hpp>
+#include <ring_attention/layers/stream_pass.hpp>
 #include <ring_attention/ring/attention_pass.hpp>
+#include <ring_attention/ring/cached_attention.hpp>
 
 namespace ring_attention {
 
@@ -12,6 +14,7 @@ struct RingAttention {
     static_assert(Width % Heads == 0, "RingAttention: the number of heads must divide the width");
     using Scalar = T;
     static constexpr Index in_width = Width, out_width = Width, head_dim = Width / Heads;
+    static constexpr bool streams = true;
 
     Dense<T, Width, 3 * Width> qkv;
     Dense<T, Width, Width> out_proj;
@@ -52,6 +55,23 @@ struct RingAttention {
             cache->attention = std::move(attention);
         }
         return forward_seats(out_proj, std::move(merged), cache ? &cache->out_proj : nullptr, pass);
+    }
+
+    /// In a stream: the next tokens' queries, and their keys and values together with all before them.
+    Seats<T> forward(Seats<T> x, Cache*, const StreamPass<T>& pass) const {
+        const HeadShape shape{pass.batch, Heads, head_dim};
+        KeyValueCache<T>& cache = pass.memory.next_cache(shape);
+        const Matrix<T> projected = qkv.forward(std::move(x[0]), nullptr);
+        Matrix<T> query(projected.rows() * Heads, head_dim), key = query, value = query;
+        split_heads(third(projected, 0), view(query), shape);
+        split_heads(third(projected, 1), view(key), shape);
+        split_heads(third(projected, 2), view(value), shape);
+        cache.put(pass.share.next, key, value);
+        const Matrix<T> attended = attend_to_cache(query, pass.share.next, cache);
+        Matrix<T> merged(projected.rows(), Width);
+        merge_heads(view(attended), view(merged), shape);
+        x[0] = out_proj.forward(std::move(merged), nullptr);
+        return x;
     }
 
     Seats<T> backward(Seats<T> d, const Cache& cache, const SeatGradients<RingAttention>& gradients,

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include <ring_attention/layers/identity.hpp>
+#include <ring_attention/layers/stream_pass.hpp>
 
 namespace ring_attention {
 
@@ -16,6 +17,7 @@ struct Stack {
                   SameWidth<Between::out_width, L::in_width>);
     using Scalar = typename L::Scalar;
     static constexpr Index in_width = L::in_width, out_width = L::out_width;
+    static constexpr bool streams = StreamingLayer<L> && StreamingLayer<Between>;
     static constexpr std::string_view part_separator = "_";
 
     std::array<L, std::size_t(N)> layers;

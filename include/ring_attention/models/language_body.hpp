@@ -14,6 +14,7 @@ struct LanguageBody {
     using Scalar = T;
     static constexpr Index vocabulary = options.vocabulary, width = options.hidden_size,
                            out_width = vocabulary;
+    static constexpr bool streams = true;
 
     Embedding<T, vocabulary, width> embedding;
     PositionalEncoding<T, width> positions;

@@ -13,6 +13,7 @@ template <Options options, class T>
 struct SequenceBody {
     using Scalar = T;
     static constexpr Index in_width = options.embed_dim, out_width = options.hidden_size;
+    static constexpr bool streams = true;
     using InputProjection = std::conditional_t<options.embed_dim == options.hidden_size,
                                                Identity<T, out_width>, Dense<T, in_width, out_width>>;
 

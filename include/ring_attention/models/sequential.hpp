@@ -4,7 +4,7 @@
 #include <tuple>
 #include <utility>
 
-#include <ring_attention/layers/layer.hpp>
+#include <ring_attention/layers/stream_pass.hpp>
 
 namespace ring_attention {
 
@@ -31,6 +31,7 @@ struct Sequential {
     using First = std::tuple_element_t<0, std::tuple<Layers...>>;
     using Scalar = typename First::Scalar;
     static constexpr Index in_width = First::in_width, out_width = detail::Chain<Layers...>::out_width;
+    static constexpr bool streams = (StreamingLayer<Layers> && ...);
     static_assert(out_width > 0);  // asks the chain, so that widths that do not fit are refused here and now
 
     std::tuple<Layers...> layers;

@@ -10,6 +10,7 @@ template <class T, BlockOptions options, Index Layers>
 struct Transformer {
     using Scalar = T;
     static constexpr Index in_width = options.width, out_width = options.width;
+    static constexpr bool streams = true;
     using Between =
         DropoutLayer<T, options.width, DropoutOptions{options.dropout, DropoutSite::between_blocks}>;
 
