@@ -36,6 +36,14 @@ struct InputOf<Body> {
     static constexpr Index width = 1;
 };
 
+template <TokenBody Body>
+void require_in_vocabulary(const auto& tokens) {
+    for (Index i = 0; i < tokens.size(); ++i)
+        if (const Token token = tokens.data()[i]; token < 0 || token >= Body::vocabulary)
+            throw Error("token " + std::to_string(token) + ", expected 0 to " +
+                        std::to_string(Body::vocabulary - 1));
+}
+
 }  // namespace detail
 
 /// A model: a body with doors for tensors, on a ring of num_chunks seats. Call it for inference; forward and
@@ -157,11 +165,7 @@ struct Model {
         if (x.dimension(0) < 1)
             throw ShapeError("x has shape " + shape_text(x.dimensions()) +
                              ", expected a batch of at least 1");
-        if constexpr (TokenBody<Body>)
-            for (Index i = 0; i < x.size(); ++i)
-                if (x.data()[i] < 0 || x.data()[i] >= Body::vocabulary)
-                    throw Error("token " + std::to_string(x.data()[i]) + ", expected 0 to " +
-                                std::to_string(Body::vocabulary - 1));
+        if constexpr (TokenBody<Body>) detail::require_in_vocabulary<Body>(x);
         return agree_on_share(ring, num_chunks, x.dimension(1),
                               {{"batch", x.dimension(0)}, {"out_width", out_width}});
     }
