@@ -32,23 +32,29 @@ inline std::uint8_t draw_byte(const float* logits, double temperature, double un
     return std::uint8_t(std::min<std::ptrdiff_t>(drawn - cumulative.begin(), options.vocabulary - 1));
 }
 
-/// Writes the prompt and `length` bytes that follow it. The model sees the last bytes, as many as it was
-/// trained with.
+/// Writes the prompt and `length` bytes that follow it. The model sees as many bytes as it was trained with,
+/// and no more, for it has not learnt what stands further on: when it has seen them it starts again, from the
+/// later half of them.
 inline void generate(const GenerateArguments& arguments) {
     const TrainedModel trained = load_model(arguments.weights);
     const ra::CounterRandom random(arguments.seed, ra::RandomPurpose::sampling);
     Bytes text(arguments.prompt.begin(), arguments.prompt.end());
     if (text.empty()) text.push_back('\n');
     std::fwrite(arguments.prompt.data(), 1, arguments.prompt.size(), stdout);
+    ra::Stream stream{trained.model};
+    const auto start_from_last = [&](ra::Index count) {
+        ra::Tensor<ra::Token, 2> tokens(1, count);
+        std::copy(text.end() - count, text.end(), tokens.data());
+        stream.reset();
+        return stream.push(tokens);
+    };
+    ra::Tensor<float, 2> logits = start_from_last(std::min(ra::Index(text.size()), trained.context));
     for (ra::Index i = 0; i < arguments.length; ++i) {
-        const auto seen = std::min(ra::Index(text.size()), trained.context);
-        ra::Tensor<ra::Token, 2> tokens(1, seen);
-        std::copy(text.end() - seen, text.end(), tokens.data());
-        const ra::Tensor<float, 3> logits = trained.model(tokens);
-        text.push_back(
-            draw_byte(&logits(0, seen - 1, 0), arguments.temperature, random.uniform(std::uint64_t(i))));
+        text.push_back(draw_byte(logits.data(), arguments.temperature, random.uniform(std::uint64_t(i))));
         std::putchar(text.back());
         std::fflush(stdout);
+        logits = stream.size() < trained.context ? stream.push(text.back())
+                                                 : start_from_last((trained.context + 1) / 2);
     }
     std::putchar('\n');
 }

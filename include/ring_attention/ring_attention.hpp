@@ -5,6 +5,7 @@
 #include <ring_attention/io/weights.hpp>
 #include <ring_attention/models/build.hpp>
 #include <ring_attention/models/sequential.hpp>
+#include <ring_attention/models/stream.hpp>
 #include <ring_attention/ring/attention.hpp>
 #include <ring_attention/ring/thread_ring.hpp>
 #include <ring_attention/training/adamw.hpp>

@@ -116,13 +116,13 @@ TEST_CASE("dropout: what is kept is divided by 1 - rate, what is not is 0 even i
     const ra::Share share(ra::ChunkLayout(3, 2), 0, 1);
     const Masks masks;
     const ra::Pass<ra::LocalRing> pass{ring, share, 2, ra::MaskReference(masks)};
-    ra::Seats<double> x{ra::Matrix<double>::Constant(4, 4, 3.0), ra::Matrix<double>::Constant(2, 4, 3.0)};
-    x[0](0, 0) = std::nan("");  // batch 0, position 0: dropped
+    ra::Matrix<double> x = ra::Matrix<double>::Constant(6, 4, 3.0);  // seat 0: 2 x 2 tokens, seat 1: 2 x 1
+    x(0, 0) = std::nan("");                                          // batch 0, position 0: dropped
     const auto y = Quarter<ra::DropoutSite::attention>{}.forward(x, nullptr, pass);
     for (ra::Index batch = 0; batch < 2; ++batch)
         for (ra::Index position = 0; position < 3; ++position)
             for (ra::Index i = 0; i < 4; ++i) {
-                const double value = position < 2 ? y[0](batch * 2 + position, i) : y[1](batch, i);
+                const double value = y(position < 2 ? batch * 2 + position : 4 + batch, i);
                 CHECK(value == ((batch + position + i) % 2 == 1 ? 4.0 : 0.0));
             }
 }

@@ -17,15 +17,13 @@ TEST_CASE(
     ra::LocalRing ring;
     const ra::Share share(ra::ChunkLayout(7, 3), 0, 1);
     const ra::Pass<ra::LocalRing> pass{ring, share, 2, {}};
-    ra::Seats<double> x;
-    for (ra::Index seat = 0; seat < 3; ++seat)
-        x.push_back(ra::Matrix<double>::Zero(2 * share.tokens(seat).count, 4));
+    const ra::Matrix<double> x = ra::Matrix<double>::Zero(2 * 7, 4);
     const auto y = ra::PositionalEncoding<double, 4>{}.forward(x, nullptr, pass);
     for (ra::Index seat = 0; seat < 3; ++seat)
-        for (ra::Index row = 0; row < y[std::size_t(seat)].rows(); ++row) {
+        for (ra::Index row = 0; row < 2 * share.tokens(seat).count; ++row) {
             const auto tokens = share.tokens(seat);
             const double position = double(tokens.first + row % tokens.count);
-            const ra::RowVector<double> waves = y[std::size_t(seat)].row(row);
+            const ra::RowVector<double> waves = y.row(ra::rows_of_seat(share, 2, seat).first + row);
             CHECK(waves[0] == doctest::Approx(std::sin(position)).epsilon(1e-14));
             CHECK(waves[1] == doctest::Approx(std::cos(position)).epsilon(1e-14));
             CHECK(waves[2] == doctest::Approx(std::sin(position / 100)).epsilon(1e-14));

@@ -11,19 +11,18 @@
 
 namespace ra = ring_attention;
 
-TEST_CASE("split_seats gives each seat its tokens of every batch entry, and join_seats puts them back") {
-    constexpr ra::Index outer = 2, seq_len = 7, width = 3;
-    std::vector<float> numbers(outer * seq_len * width);
+TEST_CASE("enter_seats gives each seat its tokens of every batch entry, and leave_seats puts them back") {
+    constexpr ra::Index batch = 2, seq_len = 7, width = 3;
+    std::vector<float> numbers(batch * seq_len * width);
     std::iota(numbers.begin(), numbers.end(), 0.0f);
     const ra::Share share(ra::ChunkLayout(seq_len, 3), 0, 1);  // 3, 2, 2 tokens
-    const ra::Seats<float> seats = ra::split_seats(numbers.data(), outer, width, share);
-    REQUIRE(seats.size() == 3);
-    CHECK(seats[0].rows() == 6);
-    CHECK(seats[1].rows() == 4);
-    CHECK(seats[1](0, 0) == 3 * width);            // batch 0, position 3
-    CHECK(seats[1](2, 1) == (7 + 3) * width + 1);  // batch 1, position 3
+    const ra::Matrix<float> rows = ra::enter_seats(numbers.data(), batch, width, share);
+    CHECK(rows.rows() == 14);
+    CHECK(ra::rows_of_seat(share, batch, 1) == ra::Run{6, 4});
+    CHECK(rows(6, 0) == 3 * width);            // seat 1, batch 0, position 3
+    CHECK(rows(8, 1) == (7 + 3) * width + 1);  // seat 1, batch 1, position 3
     std::vector<float> joined(numbers.size());
-    ra::join_seats(seats, outer, share, joined.data());
+    ra::leave_seats(rows, batch, share, joined.data());
     CHECK(joined == numbers);
 }
 

@@ -46,22 +46,19 @@ class LayerCase {
           share_(ra::ChunkLayout(shape.seq_len, shape.num_seats), 0, 1),
           pass_{ring_, share_, shape.batch, masks, 1} {
         randomise(layer_);
-        for (ra::Index seat = 0; seat < share_.num_seats(); ++seat) {
-            const ra::Index rows = shape.batch * share_.tokens(seat).count;
-            x_.push_back(normal_matrix(rows, L::in_width, 2 * std::uint64_t(seat)));
-            d_y_.push_back(normal_matrix(rows, L::out_width, 2 * std::uint64_t(seat) + 1));
-        }
+        const ra::Index rows = shape.batch * shape.seq_len;
+        x_ = normal_matrix(rows, L::in_width, 0);
+        d_y_ = normal_matrix(rows, L::out_width, 1);
     }
 
     /// backward's gradients of sum(d_y y), by every number of the input and of each parameter.
     void check_finite_differences() {
-        ra::CacheOf<L> cache;
+        typename L::Cache cache;
         check_forward_is_the_same_with(cache);
         L gradient = ra::zeros_like(layer_);
         const auto d_x = backward(cache, gradient);
-        const auto loss = [&] { return this->loss(); };
-        for (std::size_t seat = 0; seat < x_.size(); ++seat)
-            CHECK(gradient_error(x_[seat], d_x[seat], loss) < tolerance);
+        const auto loss = [&] { return inner_product(forward(nullptr), d_y_); };
+        CHECK(gradient_error(x_, d_x, loss) < tolerance);
         ra::for_each_parameter_in_step(
             [&](std::string_view name, auto& parameter, const auto& d_parameter) {
                 INFO("parameter ", std::string(name));
@@ -74,35 +71,27 @@ class LayerCase {
   private:
     static constexpr double tolerance = 1e-8;
 
-    ra::Seats<double> forward(ra::CacheOf<L>* cache) const {
-        return ra::forward_seats(layer_, x_, cache, pass_);
+    ra::Matrix<double> forward(typename L::Cache* cache) const {
+        return ra::forward_layer(layer_, x_, cache, pass_);
     }
 
     /// All seats add to one gradient, as they do in one process.
-    ra::Seats<double> backward(const ra::CacheOf<L>& cache, L& gradient) const {
-        const ra::SeatGradients<L> gradients(std::vector<L*>(x_.size(), &gradient));
-        return ra::backward_seats(layer_, d_y_, cache, gradients, pass_);
+    ra::Matrix<double> backward(const typename L::Cache& cache, L& gradient) const {
+        ra::List<typename ra::SeatGradients<L>::Seat> seats;
+        for (ra::Index seat = 0; seat < share_.num_seats(); ++seat)
+            seats.push_back({&gradient, ra::rows_of_seat(share_, pass_.batch, seat)});
+        return ra::backward_layer(layer_, d_y_, cache, ra::SeatGradients<L>(seats), pass_);
     }
 
-    double loss() const {
-        const auto y = forward(nullptr);
-        double sum = 0;
-        for (std::size_t seat = 0; seat < y.size(); ++seat) sum += inner_product(y[seat], d_y_[seat]);
-        return sum;
-    }
-
-    void check_forward_is_the_same_with(ra::CacheOf<L>& cache) const {
+    void check_forward_is_the_same_with(typename L::Cache& cache) const {
         const auto without = forward(nullptr), with = forward(&cache);
-        REQUIRE(with.size() == x_.size());
-        for (std::size_t seat = 0; seat < with.size(); ++seat) {
-            CHECK(with[seat].rows() == x_[seat].rows());
-            CHECK(with[seat].cols() == L::out_width);
-            CHECK(compare::same_bits(with[seat], without[seat]));
-        }
+        CHECK(with.rows() == x_.rows());
+        CHECK(with.cols() == L::out_width);
+        CHECK(compare::same_bits(with, without));
     }
 
     /// A second backward through the same cache doubles the gradient.
-    void check_backward_adds(const ra::CacheOf<L>& cache, const L& once) const {
+    void check_backward_adds(const typename L::Cache& cache, const L& once) const {
         L twice = once;
         backward(cache, twice);
         ra::for_each_parameter_in_step(
@@ -117,7 +106,7 @@ class LayerCase {
     ra::LocalRing ring_;
     ra::Share share_;
     ra::Pass<ra::LocalRing> pass_;
-    ra::Seats<double> x_, d_y_;
+    ra::Matrix<double> x_, d_y_;  // rows of all seats
 };
 
 /// Checks backward of the layer, with masks that must outlive the call.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 
 #include <ring_attention/core/parallel.hpp>
 #include <ring_attention/kernels/matrix_view.hpp>
@@ -89,10 +90,40 @@ PackedView<T> pack_panels_of(MatrixView<const T> b, const auto& for_all) {
     return {to, b.rows, b.cols, panel_cols, b.rows * panel_cols};
 }
 
+/// What follows when a tile of c is done, on the thread that made it and while it is in the cache:
+/// finish(tile, its first row, its first column), whatever its type. Or nothing.
+template <Real T>
+class TileFinish {
+  public:
+    TileFinish() = default;
+
+    template <class Finish>
+    requires(!std::same_as<Finish, TileFinish>) explicit TileFinish(const Finish& finish)
+        : finish_(&finish), call_([](const void* erased, MatrixView<T> tile, Index row, Index col) {
+              (*static_cast<const Finish*>(erased))(tile, row, col);
+          }) {}
+
+    void operator()(MatrixView<T> tile, Index row, Index col) const {
+        if (call_) call_(finish_, tile, row, first_col_ + col);
+    }
+
+    /// The same for the columns of c from `first` on.
+    TileFinish from_col(Index first) const {
+        TileFinish shifted = *this;
+        shifted.first_col_ += first;
+        return shifted;
+    }
+
+  private:
+    const void* finish_ = nullptr;
+    void (*call_)(const void*, MatrixView<T>, Index, Index) = nullptr;
+    Index first_col_ = 0;
+};
+
 /// c (m,n) = or += a (m,k) b (k,n), one block deep.
 template <Real T>
 void multiply_block(MatrixView<const T> a, const PackedView<T>& b, MatrixView<T> c, bool add,
-                    const auto& for_all) {
+                    const auto& for_all, const TileFinish<T>& finish) {
     using Block = ProductBlock<T>;
     const Index block_rows = Block::tile_rows * for_all.tiles_at_once();
     const bool pack_a = c.rows > ProductTile<T>::rows && c.cols > 4 * ProductTile<T>::cols;
@@ -105,6 +136,7 @@ void multiply_block(MatrixView<const T> a, const PackedView<T>& b, MatrixView<T>
             const auto tile = c.middle_rows(first + row, std::min(Block::tile_rows, rows - row))
                                   .middle_cols(col, std::min(Block::tile_cols, c.cols - col));
             multiply_strips<T>(strips.from_row(row), b.middle_cols(col, tile.cols), tile, add);
+            finish(tile, first + row, col);
         });
     }
 }
@@ -112,17 +144,18 @@ void multiply_block(MatrixView<const T> a, const PackedView<T>& b, MatrixView<T>
 /// The same for a b that has not been packed. With few rows of a, packing would cost more than it saves.
 template <Real T>
 void multiply_block(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool add,
-                    const auto& for_all) {
+                    const auto& for_all, const TileFinish<T>& finish) {
     constexpr Index panel_cols = PackedView<T>::panel_cols;
     Index col = 0;
     if (c.rows <= 2 * ProductTile<T>::rows && b.col_stride == 1) {
         col = c.cols / panel_cols * panel_cols;
-        multiply_block<T>(a, unpacked_panels<T>(b.middle_cols(0, col)), c.middle_cols(0, col), add, for_all);
+        multiply_block<T>(a, unpacked_panels<T>(b.middle_cols(0, col)), c.middle_cols(0, col), add, for_all,
+                          finish);
     }
     for (Index cols; col < c.cols; col += cols) {
         cols = std::min(ProductBlock<T>::cols, c.cols - col);
         multiply_block<T>(a, pack_panels_of<T>(b.middle_cols(col, cols), for_all), c.middle_cols(col, cols),
-                          add, for_all);
+                          add, for_all, finish.from_col(col));
     }
 }
 
@@ -136,11 +169,13 @@ void add_matrix(MatrixView<const T> product, MatrixView<T> c, const auto& for_al
 
 /// c = a b, or c += a b where k is one block.
 template <Real T>
-void multiply_blocks(MatrixView<const T> a, const auto& b, MatrixView<T> c, bool add, const auto& for_all) {
+void multiply_blocks(MatrixView<const T> a, const auto& b, MatrixView<T> c, bool add, const auto& for_all,
+                     const TileFinish<T>& finish = {}) {
     const Index depth = block_depth<T>(a.cols);
     for (Index p = 0; p < a.cols; p += depth) {
         const Index count = std::min(depth, a.cols - p);
-        multiply_block<T>(a.middle_cols(p, count), b.middle_rows(p, count), c, add || p > 0, for_all);
+        multiply_block<T>(a.middle_cols(p, count), b.middle_rows(p, count), c, add || p > 0, for_all,
+                          p + count == a.cols ? finish : TileFinish<T>());
     }
 }
 

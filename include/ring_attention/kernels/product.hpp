@@ -24,6 +24,14 @@ void parallel_multiply(MatrixView<const T> a, MatrixView<const T> b, MatrixView<
     detail::multiply_unpacked_on<T>(a, b, c, into == Into::add, detail::OnAllThreads{});
 }
 
+/// c = a b on all threads, and finish(tile of c, its first row, its first column) as soon as a tile is done,
+/// on the thread that made it. The rows of c are contiguous, k is at least 1.
+template <Real T, class Finish>
+void parallel_multiply_then(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
+                            const Finish& finish) {
+    detail::multiply_blocks<T>(a, b, c, false, detail::OnAllThreads{}, detail::TileFinish<T>(finish));
+}
+
 /// multiply with a factor that was packed before, because it is used many times. The same bits.
 template <Real T>
 void multiply_packed(MatrixView<const T> a, const PackedView<T>& b, MatrixView<T> c,

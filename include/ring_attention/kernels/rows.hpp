@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include <ring_attention/core/parallel.hpp>
 #include <ring_attention/core/types.hpp>
 
@@ -10,12 +12,18 @@ void parallel_rows(Index rows, const auto& f) {
     parallel_for_in_runs(rows, 32, f);
 }
 
-/// The sum of all rows, from the first to the last.
+/// Adds f(row), a row of numbers, to `sums`: the finished sum over rows first ... first + count - 1, in this
+/// order. f(row, first column, number of columns) gives a part of the row as an Eigen expression.
 template <class T>
-RowVector<T> sum_of_rows(const Matrix<T>& matrix) {
-    RowVector<T> sum = RowVector<T>::Zero(matrix.cols());
-    for (Index row = 0; row < matrix.rows(); ++row) sum += matrix.row(row);
-    return sum;
+void add_sum_of_rows(Index first, Index count, RowVector<T>& sums, const auto& f) {
+    constexpr Index cols_at_once = 256;
+    parallel_for((sums.size() + cols_at_once - 1) / cols_at_once, [&](Index block) {
+        const Index col = block * cols_at_once, cols = std::min(cols_at_once, sums.size() - col);
+        static thread_local Eigen::Array<T, 1, Eigen::Dynamic> sum(cols_at_once);
+        sum.head(cols).setZero();
+        for (Index row = first; row < first + count; ++row) sum.head(cols) += f(row, col, cols).array();
+        sums.segment(col, cols).array() += sum.head(cols);
+    });
 }
 
 }  // namespace ring_attention

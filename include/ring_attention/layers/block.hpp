@@ -22,6 +22,7 @@ template <class T, BlockOptions options>
 struct Block {
     using Scalar = T;
     static constexpr Index in_width = options.width, out_width = options.width;
+    static constexpr bool streams = true;
     static constexpr std::string_view part_separator = "_";
 
     LayerNorm<T, options.width> attn_norm;
@@ -41,31 +42,32 @@ struct Block {
     }
 
     struct Cache {
-        CacheOf<LayerNorm<T, options.width>> attn_norm;
-        CacheOf<RingAttention<T, options.width, options.heads>> attention;
-        CacheOf<decltype(Block::attn_dropout)> attn_dropout;
-        CacheOf<LayerNorm<T, options.width>> ffn_norm;
-        CacheOf<FeedForward<T, options.width, 4 * options.width>> feed_forward;
-        CacheOf<decltype(Block::ffn_dropout)> ffn_dropout;
+        typename LayerNorm<T, options.width>::Cache attn_norm;
+        typename RingAttention<T, options.width, options.heads>::Cache attention;
+        typename decltype(Block::attn_dropout)::Cache attn_dropout;
+        typename LayerNorm<T, options.width>::Cache ffn_norm;
+        typename FeedForward<T, options.width, 4 * options.width>::Cache feed_forward;
+        typename decltype(Block::ffn_dropout)::Cache ffn_dropout;
     };
 
-    Seats<T> forward(Seats<T> x, Cache* cache, const auto& pass) const {
-        Seats<T> branch = forward_seats(attn_norm, x, cache ? &cache->attn_norm : nullptr, pass);
-        branch = forward_seats(attention, std::move(branch), cache ? &cache->attention : nullptr, pass);
-        add(forward_seats(attn_dropout, std::move(branch), cache ? &cache->attn_dropout : nullptr, pass), x);
+    Matrix<T> forward(Matrix<T> x, Cache* cache, const auto& pass) const {
+        Matrix<T> branch = forward_layer(attn_norm, x, cache ? &cache->attn_norm : nullptr, pass);
+        branch = forward_layer(attention, std::move(branch), cache ? &cache->attention : nullptr, pass);
+        if (pass.last_token_only) x = pass.last_rows(x);
+        add(forward_layer(attn_dropout, std::move(branch), cache ? &cache->attn_dropout : nullptr, pass), x);
 
-        branch = forward_seats(ffn_norm, x, cache ? &cache->ffn_norm : nullptr, pass);
-        branch = forward_seats(feed_forward, std::move(branch), cache ? &cache->feed_forward : nullptr, pass);
-        add(forward_seats(ffn_dropout, std::move(branch), cache ? &cache->ffn_dropout : nullptr, pass), x);
+        branch = forward_layer(ffn_norm, x, cache ? &cache->ffn_norm : nullptr, pass);
+        branch = forward_layer(feed_forward, std::move(branch), cache ? &cache->feed_forward : nullptr, pass);
+        add(forward_layer(ffn_dropout, std::move(branch), cache ? &cache->ffn_dropout : nullptr, pass), x);
         return x;
     }
 
-    Seats<T> backward(Seats<T> d, const Cache& cache, const SeatGradients<Block>& gradients,
-                      const auto& pass) const {
-        const auto through = [&](const auto& layer, Seats<T> branch, const auto& its_cache, auto&& member) {
-            return backward_seats(layer, std::move(branch), its_cache, gradients.part(member), pass);
+    Matrix<T> backward(Matrix<T> d, const Cache& cache, const SeatGradients<Block>& gradients,
+                       const auto& pass) const {
+        const auto through = [&](const auto& layer, Matrix<T> branch, const auto& its_cache, auto&& member) {
+            return backward_layer(layer, std::move(branch), its_cache, gradients.part(member), pass);
         };
-        Seats<T> branch = through(
+        Matrix<T> branch = through(
             ffn_dropout, d, cache.ffn_dropout, [](auto& b) -> auto& { return b.ffn_dropout; });
         branch = through(
             feed_forward, std::move(branch), cache.feed_forward,
@@ -85,9 +87,8 @@ struct Block {
     }
 
   private:
-    static void add(const Seats<T>& branch, Seats<T>& x) {
-        for (std::size_t seat = 0; seat < x.size(); ++seat)
-            parallel_rows(x[seat].rows(), [&](Index row) { x[seat].row(row) += branch[seat].row(row); });
+    static void add(const Matrix<T>& branch, Matrix<T>& x) {
+        parallel_rows(x.rows(), [&](Index row) { x.row(row) += branch.row(row); });
     }
 };
 

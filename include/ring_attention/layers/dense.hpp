@@ -4,7 +4,6 @@
 
 #include <ring_attention/core/random.hpp>
 #include <ring_attention/kernels/product.hpp>
-#include <ring_attention/kernels/rows.hpp>
 #include <ring_attention/layers/layer.hpp>
 
 namespace ring_attention {
@@ -29,16 +28,35 @@ struct Dense {
 
     Matrix<T> forward(Matrix<T> x, Cache* cache) const {
         Matrix<T> y(x.rows(), Out);
-        parallel_multiply<T>(view(std::as_const(x)), view(kernel), view(y));
-        parallel_rows(y.rows(), [&](Index row) { y.row(row) += bias; });
+        apply(x, {0, Out}, y, [](Index, Index, std::span<T>) {});
         if (cache) cache->input = std::move(x);
         return y;
     }
 
-    Matrix<T> backward(Matrix<T> d_y, const Cache& cache, Dense& gradient) const {
+    /// y (tokens, columns.count) becomes these columns of the output; then(row, column of y, numbers) is
+    /// called for pieces of its rows as soon as they are done, while they are in the cache.
+    void apply(const Matrix<T>& x, Run columns, Matrix<T>& y, auto&& then) const {
+        parallel_multiply_then<T>(view(x), view(kernel).middle_cols(columns.first, columns.count), view(y),
+                                  [&](MatrixView<T> tile, Index first_row, Index first_col) {
+                                      using Piece = Eigen::Map<Eigen::Array<T, 1, Eigen::Dynamic>>;
+                                      for (Index row = 0; row < tile.rows; ++row) {
+                                          Piece(&tile(row, 0), tile.cols) +=
+                                              bias.segment(columns.first + first_col, tile.cols).array();
+                                          then(first_row + row, first_col,
+                                               std::span(&tile(row, 0), std::size_t(tile.cols)));
+                                      }
+                                  });
+    }
+
+    Matrix<T> backward(Matrix<T> d_y, const Cache& cache, const SeatGradients<Dense>& gradients) const {
         const MatrixView<const T> d = view(std::as_const(d_y));
-        gradient.bias += sum_of_rows(d_y);
-        parallel_multiply<T>(view(cache.input).transposed(), d, view(gradient.kernel), Into::add);
+        gradients.for_each([&](Dense& gradient, Run rows) {
+            add_sum_of_rows(rows.first, rows.count, gradient.bias, [&](Index row, Index col, Index cols) {
+                return d_y.row(row).segment(col, cols);
+            });
+            parallel_multiply<T>(view(cache.input).middle_rows(rows.first, rows.count).transposed(),
+                                 d.middle_rows(rows.first, rows.count), view(gradient.kernel), Into::add);
+        });
         Matrix<T> d_x(d_y.rows(), In);
         parallel_multiply<T>(d, view(kernel).transposed(), view(d_x));
         return d_x;

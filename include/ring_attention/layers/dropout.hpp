@@ -41,45 +41,39 @@ template <class T, Index Width, DropoutOptions options>
 struct DropoutLayer {
     using Scalar = T;
     static constexpr Index in_width = Width, out_width = Width;
+    static constexpr bool streams = true;
 
     static void visit(auto&&, auto&...) {}
 
     struct Cache {
-        Seats<std::uint8_t> keep;  // [batch * tokens, Width] a seat; empty where nothing was dropped
+        Matrix<std::uint8_t> keep;  // [tokens, Width]; empty where nothing was dropped
     };
 
-    Seats<T> forward(Seats<T> x, Cache* cache, const auto& pass) const {
-        if (cache) cache->keep.clear();
-        if (options.rate > 0 && pass.masks)
-            for (std::size_t seat = 0; seat < x.size(); ++seat) {
-                Matrix<std::uint8_t> kept = draw(pass, Index(seat));
-                apply(kept, x[seat]);
-                if (cache) cache->keep.push_back(std::move(kept));
-            }
+    Matrix<T> forward(Matrix<T> x, Cache* cache, const auto& pass) const {
+        Matrix<std::uint8_t> keep;
+        if (options.rate > 0 && pass.masks) {
+            keep.resize(x.rows(), Width);
+            for_each_token(pass, [&](Index row, Index batch, Index position) {
+                pass.masks.keep(DropoutPlace{pass.layer, options.site}, batch, position, double(options.rate),
+                                std::span(keep.row(row).data(), std::size_t(Width)));
+            });
+            apply(keep, x);
+        }
+        if (cache) cache->keep = std::move(keep);
         return x;
     }
 
-    Seats<T> backward(Seats<T> d, const Cache& cache, const SeatGradients<DropoutLayer>&, const auto&) const {
-        for (std::size_t seat = 0; seat < cache.keep.size(); ++seat) apply(cache.keep[seat], d[seat]);
+    Matrix<T> backward(Matrix<T> d, const Cache& cache, const SeatGradients<DropoutLayer>&,
+                       const auto&) const {
+        if (cache.keep.rows() > 0) apply(cache.keep, d);
         return d;
     }
 
   private:
-    static Matrix<std::uint8_t> draw(const auto& pass, Index seat) {
-        const TokenRun tokens = pass.share.tokens(seat);
-        Matrix<std::uint8_t> kept(pass.batch * tokens.count, Width);
-        parallel_rows(kept.rows(), [&](Index row) {
-            pass.masks.keep(DropoutPlace{pass.layer, options.site}, row / tokens.count,
-                            tokens.position(row % tokens.count), double(options.rate),
-                            std::span(kept.row(row).data(), std::size_t(Width)));
-        });
-        return kept;
-    }
-
-    static void apply(const Matrix<std::uint8_t>& kept, Matrix<T>& rows) {
+    static void apply(const Matrix<std::uint8_t>& keep, Matrix<T>& rows) {
         constexpr T divisor = T(1) - T(options.rate);
         parallel_rows(rows.rows(), [&](Index row) {
-            for (Index j = 0; j < Width; ++j) rows(row, j) = kept(row, j) ? rows(row, j) / divisor : T(0);
+            for (Index j = 0; j < Width; ++j) rows(row, j) = keep(row, j) ? rows(row, j) / divisor : T(0);
         });
     }
 };

@@ -37,9 +37,21 @@ struct Embedding {
     }
 
     /// Adds to each row of the table the sum over its occurrences, from the first to the last.
-    void backward(const Matrix<T>& d_rows, const Cache& cache, Embedding& gradient) const {
-        std::vector<Index> order(static_cast<std::size_t>(d_rows.rows()));
-        std::iota(order.begin(), order.end(), Index(0));
+    void backward(const Matrix<T>& d_rows, const Cache& cache,
+                  const SeatGradients<Embedding>& gradients) const {
+        gradients.for_each([&](Embedding& gradient, Run rows) { add_rows(d_rows, cache, rows, gradient); });
+    }
+
+    /// Normal with deviation 1/2: of the size of the positional encoding that is added to it.
+    void initialise(const CounterRandom& random, std::uint64_t stream) {
+        for (Index i = 0; i < table.size(); ++i)
+            table.data()[i] = T(0.5 * random.normal(stream, std::uint64_t(i)));
+    }
+
+  private:
+    static void add_rows(const Matrix<T>& d_rows, const Cache& cache, Run rows, Embedding& gradient) {
+        std::vector<Index> order(static_cast<std::size_t>(rows.count));
+        std::iota(order.begin(), order.end(), rows.first);
         const auto token_at = [&](Index i) { return cache.tokens(i, 0); };
         std::stable_sort(order.begin(), order.end(),
                          [&](Index a, Index b) { return token_at(a) < token_at(b); });
@@ -49,12 +61,6 @@ struct Embedding {
             for (; next != order.end() && token_at(*next) == token; ++next) sum += d_rows.row(*next);
             gradient.table.row(token) += sum;
         }
-    }
-
-    /// Normal with deviation 1/2: of the size of the positional encoding that is added to it.
-    void initialise(const CounterRandom& random, std::uint64_t stream) {
-        for (Index i = 0; i < table.size(); ++i)
-            table.data()[i] = T(0.5 * random.normal(stream, std::uint64_t(i)));
     }
 };
 

@@ -25,7 +25,11 @@ struct Gelu {
         return x;
     }
 
-    Matrix<T> backward(Matrix<T> d_y, const Cache& cache, Gelu&) const {
+    Matrix<T> backward(Matrix<T> d_y, const Cache& cache, const SeatGradients<Gelu>&) const {
+        return input_gradient(std::move(d_y), cache);
+    }
+
+    static Matrix<T> input_gradient(Matrix<T> d_y, const Cache& cache) {
         parallel_rows(d_y.rows(), [&](Index i) {
             gelu_backward(cache.input.row(i).data(), d_y.row(i).data(), d_y.row(i).data(), Width);
         });

@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include <ring_attention/core/parameters.hpp>
+#include <ring_attention/kernels/rows.hpp>
 #include <ring_attention/layers/dropout_masks.hpp>
 #include <ring_attention/ring/local_ring.hpp>
 #include <ring_attention/ring/seats.hpp>
@@ -14,16 +14,28 @@
 namespace ring_attention {
 
 // A layer is a plain struct of parameters that lists its parts (core/parameters.hpp), with forward, backward
-// and a Cache for what backward has to remember. Backward returns the gradient of dot(d_output, output) with
-// respect to the input and adds those of the parameters to a gradient, which is a layer of the same type.
-// There are two kinds:
+// and a Cache for what backward has to remember. It maps a matrix with a row a token, those of all seats of
+// the rank, to another. Backward returns the gradient of dot(d_output, output) with respect to the input and
+// adds those of the parameters to gradients, which are layers of the same type. There are two kinds:
 //
 // - a TokenLayer treats every token (a row) alone and knows of no sequence: Dense, LayerNorm, Gelu,
-// FeedForward;
-// - a SequenceLayer sees all seats of the rank, and the ring: RingAttention, Block, Stack, Sequential.
-//
-// A TokenLayer is evaluated seat by seat, and its gradient takes one full sum a seat, in seat order: so the
-// bits do not depend on which rank holds which seats.
+//   FeedForward;
+// - a SequenceLayer is given the Pass, which knows the seats and the ring: RingAttention, Block, Stack,
+//   Sequential.
+
+namespace detail {
+
+/// The last row of each batch entry at the last seat, `count` of them.
+template <class T>
+Matrix<T> last_rows_of_seat(const Matrix<T>& rows, const auto& share, Index batch, Index count) {
+    Matrix<T> last(count, rows.cols());
+    if (count == 0) return last;
+    const Run seat = rows_of_seat(share, batch, share.num_seats() - 1);
+    for (Index b = 0; b < batch; ++b) last.row(b) = rows.row(seat.first + (b + 1) * (seat.count / batch) - 1);
+    return last;
+}
+
+}  // namespace detail
 
 /// What all layers of one pass through a model share.
 template <Ring R>
@@ -33,30 +45,69 @@ struct Pass {
     Index batch;
     MaskReference masks;      ///< of dropout in training, or none
     std::uint64_t layer = 0;  ///< where in the model: keys random numbers
+    /// Nobody looks at the output but at the last token of the sequence, nor will there be a backward pass. A
+    /// layer may then give last_rows() of its output in place of it.
+    bool last_token_only = false;
 
     /// The pass for part number i (from 0) of the layer.
-    Pass at_part(Index i) const { return {ring, share, batch, masks, layer * 1024 + std::uint64_t(i) + 1}; }
+    Pass at_part(Index i, bool is_last = true) const {
+        return {ring, share, batch, masks, layer * 1024 + std::uint64_t(i) + 1, last_token_only && is_last};
+    }
+
+    /// The rows of the last token of the sequence, one a batch entry; none on a rank that does not hold it.
+    Index num_last_rows() const {
+        const bool here =
+            share.num_tokens() > 0 && share.first_position() + share.num_tokens() == share.layout().seq_len();
+        return here ? batch : 0;
+    }
+    template <class T>
+    Matrix<T> last_rows(const Matrix<T>& rows) const {
+        return detail::last_rows_of_seat(rows, share, batch, num_last_rows());
+    }
 };
 
-/// Where the gradients of each seat go: one layer of the same type a seat, perhaps the same one for all.
+/// Calls f(row, batch entry, position in the sequence) for all rows of a rank, on all threads.
+void for_each_token(const auto& pass, auto&& f) {
+    for (Index seat = 0; seat < pass.share.num_seats(); ++seat) {
+        const TokenRun tokens = pass.share.tokens(seat);
+        const Run rows = rows_of_seat(pass.share, pass.batch, seat);
+        parallel_rows(rows.count, [&](Index i) {
+            f(rows.first + i, i / tokens.count, tokens.position(i % tokens.count));
+        });
+    }
+}
+
+/// Where the gradients of each seat go: to a layer of the same type, perhaps the same one for all. The
+/// gradient of a parameter takes one full sum a seat, in seat order: so its bits do not depend on which rank
+/// holds which seats.
 template <class L>
 class SeatGradients {
   public:
-    explicit SeatGradients(std::vector<L*> seats) : seats_(std::move(seats)) {}
+    struct Seat {
+        L* gradient;
+        Run rows;  ///< of the seat
+    };
 
-    L& operator[](std::size_t seat) const { return *seats_[seat]; }
-    std::size_t size() const { return seats_.size(); }
+    explicit SeatGradients(List<Seat> seats) : seats_(std::move(seats)) {}
+
+    /// All rows to one gradient, as one seat.
+    SeatGradients(L& gradient, Index rows) : seats_{{&gradient, {0, rows}}} {}
+
+    /// Calls f(gradient, rows of the seat), seat by seat.
+    void for_each(auto&& f) const {
+        for (const Seat& seat : seats_) f(*seat.gradient, seat.rows);
+    }
 
     /// Those of a part of the layer: gradients.part([](auto& layer) -> auto& { return layer.qkv; }).
     auto part(auto&& member) const {
         using Part = std::remove_reference_t<decltype(member(std::declval<L&>()))>;
-        std::vector<Part*> parts;
-        for (L* seat : seats_) parts.push_back(&member(*seat));
+        List<typename SeatGradients<Part>::Seat> parts;
+        for (const Seat& seat : seats_) parts.push_back({&member(*seat.gradient), seat.rows});
         return SeatGradients<Part>(std::move(parts));
     }
 
   private:
-    std::vector<L*> seats_;
+    List<Seat> seats_;
 };
 
 /// forward(x, cache): x is [tokens, in_width], the result [tokens, out_width]; cache is null where no
@@ -64,23 +115,23 @@ class SeatGradients {
 template <class L>
 concept TokenLayer = Visitable<L> && std::copyable<L> && std::default_initializable<typename L::Cache> &&
     requires(const L& layer, Matrix<typename L::Scalar> x, typename L::Cache* cache,
-             const typename L::Cache& filled, L& gradient) {
+             const typename L::Cache& filled, const SeatGradients<L>& gradients) {
     { L::in_width } -> std::convertible_to<Index>;
     { L::out_width } -> std::convertible_to<Index>;
     { layer.forward(x, cache) } -> std::same_as<Matrix<typename L::Scalar>>;
-    { layer.backward(x, filled, gradient) } -> std::same_as<Matrix<typename L::Scalar>>;
+    { layer.backward(x, filled, gradients) } -> std::same_as<Matrix<typename L::Scalar>>;
 };
 
-/// forward(x, cache, pass): the same with one matrix a seat.
+/// The same with the pass as the last argument of both.
 template <class L>
 concept SequenceLayer = Visitable<L> && std::copyable<L> && std::default_initializable<typename L::Cache> &&
-    requires(const L& layer, Seats<typename L::Scalar> x, typename L::Cache* cache,
+    requires(const L& layer, Matrix<typename L::Scalar> x, typename L::Cache* cache,
              const typename L::Cache& filled, const SeatGradients<L>& gradients,
              const Pass<LocalRing>& pass) {
     { L::in_width } -> std::convertible_to<Index>;
     { L::out_width } -> std::convertible_to<Index>;
-    { layer.forward(x, cache, pass) } -> std::same_as<Seats<typename L::Scalar>>;
-    { layer.backward(x, filled, gradients, pass) } -> std::same_as<Seats<typename L::Scalar>>;
+    { layer.forward(x, cache, pass) } -> std::same_as<Matrix<typename L::Scalar>>;
+    { layer.backward(x, filled, gradients, pass) } -> std::same_as<Matrix<typename L::Scalar>>;
 };
 
 template <class L>
@@ -90,48 +141,24 @@ concept Layer = TokenLayer<L> || SequenceLayer<L>;
 template <Index Given, Index Expected>
 concept SameWidth = Given == Expected;
 
-namespace detail {
-
-template <class L>
-struct SeatCache {
-    using type = typename L::Cache;
-};
-template <TokenLayer L>
-struct SeatCache<L> {
-    using type = std::vector<typename L::Cache>;
-};
-
-}  // namespace detail
-
-/// What a layer of either kind remembers of all seats of a rank.
+/// Evaluates a layer of either kind.
 template <Layer L>
-using CacheOf = typename detail::SeatCache<L>::type;
-
-/// Evaluates a layer of either kind on all seats of the rank.
-template <Layer L>
-Seats<typename L::Scalar> forward_seats(const L& layer, Seats<typename L::Scalar> x, CacheOf<L>* cache,
-                                        const auto& pass) {
-    if constexpr (TokenLayer<L>) {
-        if (cache) cache->resize(x.size());
-        for (std::size_t seat = 0; seat < x.size(); ++seat)
-            x[seat] = layer.forward(std::move(x[seat]), cache ? &(*cache)[seat] : nullptr);
-        return x;
-    } else {
+Matrix<typename L::Scalar> forward_layer(const L& layer, Matrix<typename L::Scalar> x,
+                                         typename L::Cache* cache, const auto& pass) {
+    if constexpr (TokenLayer<L>)
+        return layer.forward(std::move(x), cache);
+    else
         return layer.forward(std::move(x), cache, pass);
-    }
 }
 
 template <Layer L>
-Seats<typename L::Scalar> backward_seats(const L& layer, Seats<typename L::Scalar> d_output,
-                                         const CacheOf<L>& cache, const SeatGradients<L>& gradients,
-                                         const auto& pass) {
-    if constexpr (TokenLayer<L>) {
-        for (std::size_t seat = 0; seat < d_output.size(); ++seat)
-            d_output[seat] = layer.backward(std::move(d_output[seat]), cache[seat], gradients[seat]);
-        return d_output;
-    } else {
+Matrix<typename L::Scalar> backward_layer(const L& layer, Matrix<typename L::Scalar> d_output,
+                                          const typename L::Cache& cache, const SeatGradients<L>& gradients,
+                                          const auto& pass) {
+    if constexpr (TokenLayer<L>)
+        return layer.backward(std::move(d_output), cache, gradients);
+    else
         return layer.backward(std::move(d_output), cache, gradients, pass);
-    }
 }
 
 }  // namespace ring_attention

@@ -48,13 +48,16 @@ struct LayerNorm {
     }
 
     /// With n = normalised and d_n = d_y gamma: d_x = (d_n - mean(d_n) - n mean(d_n n)) / deviation.
-    Matrix<T> backward(Matrix<T> d_y, const Cache& cache, LayerNorm& gradient) const {
+    Matrix<T> backward(Matrix<T> d_y, const Cache& cache, const SeatGradients<LayerNorm>& gradients) const {
         const Matrix<T>& n = cache.normalised;
-        gradient.beta += sum_of_rows(d_y);
-        RowVector<T> d_gamma = RowVector<T>::Zero(Width);
-        for (Index i = 0; i < d_y.rows(); ++i) d_gamma += d_y.row(i).cwiseProduct(n.row(i));
-        gradient.gamma += d_gamma;
-
+        gradients.for_each([&](LayerNorm& gradient, Run rows) {
+            add_sum_of_rows(rows.first, rows.count, gradient.beta, [&](Index row, Index col, Index cols) {
+                return d_y.row(row).segment(col, cols);
+            });
+            add_sum_of_rows(rows.first, rows.count, gradient.gamma, [&](Index row, Index col, Index cols) {
+                return d_y.row(row).segment(col, cols).cwiseProduct(n.row(row).segment(col, cols));
+            });
+        });
         parallel_rows(d_y.rows(), [&](Index i) {
             auto d = d_y.row(i);
             d = d.cwiseProduct(gamma);

@@ -13,35 +13,36 @@ template <class T, Index Width>
 struct PositionalEncoding {
     using Scalar = T;
     static constexpr Index in_width = Width, out_width = Width;
+    static constexpr bool streams = true;
 
     static void visit(auto&&, auto&...) {}
 
     struct Cache {};
 
-    Seats<T> forward(Seats<T> x, Cache*, const auto& pass) const {
-        for (Index seat = 0; seat < pass.share.num_seats(); ++seat) {
-            const TokenRun tokens = pass.share.tokens(seat);
-            Matrix<T>& rows = x[std::size_t(seat)];
-            parallel_rows(tokens.count, [&](Index token) {
-                const RowVector<T> waves = encoding(tokens.position(token));
-                for (Index batch = 0; batch < pass.batch; ++batch)
-                    rows.row(batch * tokens.count + token) += waves;
-            });
-        }
+    Matrix<T> forward(Matrix<T> x, Cache*, const auto& pass) const {
+        for_each_token(pass, [&](Index row, Index, Index position) {
+            for (Index i = 0; i < Width; i += 2) {
+                const double angle = double(position) * frequencies()[i / 2];
+                x(row, i) += T(std::sin(angle));
+                if (i + 1 < Width) x(row, i + 1) += T(std::cos(angle));
+            }
+        });
         return x;
     }
 
-    Seats<T> backward(Seats<T> d, const Cache&, const SeatGradients<PositionalEncoding>&, const auto&) const {
+    Matrix<T> backward(Matrix<T> d, const Cache&, const SeatGradients<PositionalEncoding>&,
+                       const auto&) const {
         return d;
     }
 
-    static RowVector<T> encoding(Index position) {
-        RowVector<T> waves(Width);
-        for (Index i = 0; i < Width; ++i) {
-            const double angle = double(position) * std::pow(10000.0, -double(i / 2 * 2) / double(Width));
-            waves[i] = T(i % 2 == 0 ? std::sin(angle) : std::cos(angle));
-        }
-        return waves;
+  private:
+    static const Eigen::ArrayXd& frequencies() {
+        static const Eigen::ArrayXd made = [] {
+            Eigen::ArrayXd f((Width + 1) / 2);
+            for (Index i = 0; i < f.size(); ++i) f[i] = std::pow(10000.0, -double(2 * i) / double(Width));
+            return f;
+        }();
+        return made;
     }
 };
 

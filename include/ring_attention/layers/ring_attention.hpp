@@ -1,7 +1,12 @@
 #pragma once
 
+#include <algorithm>
+#include <type_traits>
+
 #include <ring_attention/layers/dense.hpp>
+#include <ring_attention/layers/stream_pass.hpp>
 #include <ring_attention/ring/attention_pass_backward.hpp>
+#include <ring_attention/ring/cached_attention.hpp>
 
 namespace ring_attention {
 
@@ -12,6 +17,7 @@ struct RingAttention {
     static_assert(Width % Heads == 0, "RingAttention: the number of heads must divide the width");
     using Scalar = T;
     static constexpr Index in_width = Width, out_width = Width, head_dim = Width / Heads;
+    static constexpr bool streams = true;
 
     Dense<T, Width, 3 * Width> qkv;
     Dense<T, Width, Width> out_proj;
@@ -22,115 +28,150 @@ struct RingAttention {
     }
 
     struct Cache {
-        std::vector<typename Dense<T, Width, 3 * Width>::Cache> qkv;
-        Seats<T> query;  // [batch * tokens, Width] a seat
+        typename Dense<T, Width, 3 * Width>::Cache qkv;
+        Matrix<T> query;  // [tokens, Width]
         Travellers<T> key_value;
-        Seats<T> log_sum_exp;  // [batch * heads, tokens] a seat
-        std::vector<typename Dense<T, Width, Width>::Cache> out_proj;
+        RowVector<T> log_sum_exp;  // [batch, heads, tokens] a seat
+        typename Dense<T, Width, Width>::Cache out_proj;
     };
 
-    Seats<T> forward(Seats<T> x, Cache* cache, const auto& pass) const {
+    Matrix<T> forward(Matrix<T> x, Cache* cache, const auto& pass) const {
         const HeadShape shape{pass.batch, Heads, head_dim};
-        Seats<T> query, merged, log_sum_exp;
         Travellers<T> key_value(pass.share, shape);
-        for (Index seat = 0; seat < pass.share.num_seats(); ++seat) {
-            const auto at = std::size_t(seat);
-            const Index rows = x[at].rows();
-            Matrix<T>& seat_query = query.emplace_back(rows, Width);
-            if (cache) cache->qkv.resize(x.size());
-            project(std::move(x[at]), seat_query, key_value[seat], cache ? &cache->qkv[at] : nullptr);
-            merged.emplace_back(rows, Width);
-            log_sum_exp.emplace_back(shape.batch_heads(), rows / shape.batch);
-        }
-        attend<T>(pass.ring, pass.share, shape, Mask{}, heads_of(std::as_const(query), shape),
-                  std::as_const(key_value).views(), std::as_const(key_value).bytes(),
-                  {heads_of(merged, shape), columns_of(log_sum_exp, shape)});
+        Matrix<T> query = project(x, pass, key_value.views()), merged(query.rows(), Width);
+        RowVector<T> log_sum_exp(query.rows() * Heads);
+        const List<TokenRun> tokens = query_tokens(pass);
+        attend<T>(
+            pass.ring, pass.share, shape, Mask{},
+            {tokens, heads_of(std::as_const(query).data(), tokens, shape, Width)},
+            std::as_const(key_value).views(), std::as_const(key_value).bytes(),
+            {heads_of(merged.data(), tokens, shape, Width), columns_of(log_sum_exp.data(), tokens, shape)});
         if (cache) {
+            cache->qkv.input = std::move(x);
             cache->query = std::move(query);
             cache->key_value = std::move(key_value);
             cache->log_sum_exp = std::move(log_sum_exp);
         }
-        return forward_seats(out_proj, std::move(merged), cache ? &cache->out_proj : nullptr, pass);
+        return out_proj.forward(std::move(merged), cache ? &cache->out_proj : nullptr);
     }
 
-    Seats<T> backward(Seats<T> d, const Cache& cache, const SeatGradients<RingAttention>& gradients,
-                      const auto& pass) const {
+    /// In a stream: the next tokens' queries, and their keys and values together with all before them.
+    Matrix<T> forward(Matrix<T> x, Cache*, const StreamPass<T>& pass) const {
         const HeadShape shape{pass.batch, Heads, head_dim};
-        d = backward_seats(out_proj, std::move(d), cache.out_proj,
-                           gradients.part([](auto& layer) -> auto& { return layer.out_proj; }), pass);
+        KeyValueCache<T>& cache = pass.memory.next_cache(shape);
+        const Matrix<T> query = project(x, pass, {cache.at(pass.share.next)});
+        Matrix<T> merged(query.rows(), Width);
+        const List<TokenRun> tokens = query_tokens(pass);
+        attend_to_cache<T>(heads_of(query.data(), tokens, shape, Width)[0], tokens[0],
+                           cache.up_to(pass.share.next), heads_of(merged.data(), tokens, shape, Width)[0],
+                           shape);
+        return out_proj.forward(std::move(merged), nullptr);
+    }
+
+    Matrix<T> backward(Matrix<T> d, const Cache& cache, const SeatGradients<RingAttention>& gradients,
+                       const auto& pass) const {
+        const HeadShape shape{pass.batch, Heads, head_dim};
+        const List<TokenRun> tokens = query_tokens(pass);
+        d = out_proj.backward(std::move(d), cache.out_proj,
+                              gradients.part([](auto& layer) -> auto& { return layer.out_proj; }));
         Travellers<T> d_key_value(pass.share, shape);
         d_key_value.set_zero();
-        Seats<T> d_projected;
-        SeatHeads<const T> output;
-        SeatHeads<T> d_query;
-        for (std::size_t seat = 0; seat < d.size(); ++seat) {
-            Matrix<T>& rows = d_projected.emplace_back(d[seat].rows(), 3 * Width);
-            parallel_rows(rows.rows(), [&](Index row) { rows.row(row).head(Width).setZero(); });
-            d_query.push_back(
-                HeadsView<T>::token_by_token(rows.data(), shape, rows.rows() / shape.batch, 3 * Width));
-            output.push_back(heads_of_seat(cache.out_proj[seat].input, shape));
-        }
-        attend_backward<T>(
-            pass.ring, pass.share, shape, Mask{},
-            {heads_of(cache.query, shape), heads_of(std::as_const(d), shape), output,
-             columns_of(cache.log_sum_exp, shape), cache.key_value.views(), d_query, d_key_value.views()},
-            cache.key_value.bytes());
+        Matrix<T> d_projected(d.rows(), 3 * Width);
+        parallel_rows(d.rows(), [&](Index row) { d_projected.row(row).head(Width).setZero(); });
+        attend_backward<T>(pass.ring, pass.share, shape, Mask{},
+                           {heads_of(cache.query.data(), tokens, shape, Width),
+                            heads_of(std::as_const(d).data(), tokens, shape, Width),
+                            heads_of(cache.out_proj.input.data(), tokens, shape, Width),
+                            columns_of(cache.log_sum_exp.data(), tokens, shape), cache.key_value.views(),
+                            heads_of(d_projected.data(), tokens, shape, 3 * Width), d_key_value.views()},
+                           cache.key_value.bytes());
         for (Index seat = 0; seat < pass.share.num_seats(); ++seat) {
-            Matrix<T>& rows = d_projected[std::size_t(seat)];
-            const KeyValueView<const T> gradient = std::as_const(d_key_value)[seat];
-            parallel_rows(rows.rows(), [&](Index row) {
-                copy_row(gradient.key, row, rows.row(row).data() + Width, from_heads);
-                copy_row(gradient.value, row, rows.row(row).data() + 2 * Width, from_heads);
+            const KeyValueView<T> of_seat = d_key_value[seat];
+            const Run rows = rows_of_seat(pass.share, pass.batch, seat);
+            parallel_rows(rows.count, [&](Index i) {
+                T* const row = &d_projected(rows.first + i, 0);
+                for (Index col = 0; col < Width; col += head_dim) {
+                    std::copy_n(piece(of_seat.key, i, col), head_dim, row + Width + col);
+                    std::copy_n(piece(of_seat.value, i, col), head_dim, row + 2 * Width + col);
+                }
             });
         }
-        return backward_seats(qkv, std::move(d_projected), cache.qkv,
-                              gradients.part([](auto& layer) -> auto& { return layer.qkv; }), pass);
+        return qkv.backward(std::move(d_projected), cache.qkv,
+                            gradients.part([](auto& layer) -> auto& { return layer.qkv; }));
     }
 
   private:
-    /// x [batch * tokens, Width] => queries as they are, keys and values head by head, for attention to read.
-    void project(Matrix<T> x, Matrix<T>& query, const KeyValueView<T>& key_value,
-                 typename Dense<T, Width, 3 * Width>::Cache* cache) const {
-        const Matrix<T> projected = qkv.forward(std::move(x), cache);
-        parallel_rows(projected.rows(), [&](Index row) {
-            const T* const numbers = projected.row(row).data();
-            query.row(row) = projected.row(row).head(Width);
-            copy_row(key_value.key, row, numbers + Width, to_heads);
-            copy_row(key_value.value, row, numbers + 2 * Width, to_heads);
+    /// Queries [tokens, Width], of all tokens or of the last; keys and values go where attention reads them.
+    Matrix<T> project(const Matrix<T>& x, const auto& pass, const KeyValues<T>& key_value) const {
+        List<Run> seats;
+        for (Index seat = 0; seat < pass.share.num_seats(); ++seat)
+            seats.push_back(rows_of_seat(pass.share, pass.batch, seat));
+        const auto write = [&](Index row, Index col, std::span<const T> numbers) {
+            const auto seat =
+                std::size_t(std::upper_bound(seats.begin(), seats.end(), row,
+                                             [](Index r, const Run& run) { return r < run.end(); }) -
+                            seats.begin());
+            for (std::size_t done = 0, count; done < numbers.size(); done += count, col += Index(count)) {
+                const HeadsView<T>& heads = col < Width ? key_value[seat].key : key_value[seat].value;
+                count = std::min(numbers.size() - done, std::size_t(head_dim - col % head_dim));
+                std::copy_n(numbers.data() + done, count, piece(heads, row - seats[seat].first, col % Width));
+            }
+        };
+        if (pass.last_token_only) {
+            Matrix<T> last = pass.last_rows(x), query(last.rows(), Width), scratch(x.rows(), 2 * Width);
+            qkv.apply(last, {0, Width}, query, [](Index, Index, std::span<const T>) {});
+            qkv.apply(x, {Width, 2 * Width}, scratch, write);
+            return query;
+        }
+        Matrix<T> query(x.rows(), Width), scratch(x.rows(), 3 * Width);
+        qkv.apply(x, {0, 3 * Width}, scratch, [&](Index row, Index col, std::span<const T> numbers) {
+            const auto to_query = std::size_t(std::clamp<Index>(Width - col, 0, Index(numbers.size())));
+            std::copy_n(numbers.data(), to_query, &query(row, 0) + col);
+            if (to_query < numbers.size())
+                write(row, col + Index(to_query) - Width, numbers.subspan(to_query));
         });
+        return query;
     }
 
-    static constexpr auto to_heads = [](auto* in_head, auto* in_row) {
-        std::copy_n(in_row, head_dim, in_head);
-    };
-    static constexpr auto from_heads = [](auto* in_head, auto* in_row) {
-        std::copy_n(in_head, head_dim, in_row);
-    };
-
-    /// Row number batch * tokens + token of [batch * tokens, Width]: its part of each head.
-    static void copy_row(const auto& heads, Index row, auto* numbers, auto&& copy) {
-        const Index batch = row / heads.tokens, token = row % heads.tokens;
-        for (Index head = 0; head < Heads; ++head)
-            copy(&heads(batch * Heads + head)(token, 0), numbers + head * head_dim);
+    /// Row number batch * tokens + token of a seat, from column `col` of [batch * tokens, Width] on, up to
+    /// the end of the head.
+    static T* piece(const HeadsView<T>& heads, Index row, Index col) {
+        return &heads(row / heads.tokens * Heads + col / head_dim)(row % heads.tokens, col % head_dim);
     }
 
-    /// [batch * tokens, Width] seen as heads.
-    static auto heads_of_seat(auto& rows, const HeadShape& shape) {
-        using Number = std::remove_pointer_t<decltype(rows.data())>;
-        return HeadsView<Number>::token_by_token(rows.data(), shape, rows.rows() / shape.batch, Width);
+    /// The tokens that ask, at each seat.
+    static List<TokenRun> query_tokens(const auto& pass) {
+        List<TokenRun> tokens;
+        for (Index seat = 0; seat < pass.share.num_seats(); ++seat) {
+            const TokenRun all = pass.share.tokens(seat);
+            const Index last = pass.last_token_only ? pass.num_last_rows() / pass.batch : all.count;
+            const Index count = seat + 1 == pass.share.num_seats() || !pass.last_token_only ? last : 0;
+            tokens.push_back(all.middle(all.count - count, count));
+        }
+        return tokens;
     }
-    static auto heads_of(auto& seats, const HeadShape& shape) {
-        List<decltype(heads_of_seat(seats[0], shape))> heads;
-        for (auto& rows : seats) heads.push_back(heads_of_seat(rows, shape));
+
+    /// Rows [tokens, Width] seen as heads, a seat after the other.
+    template <class Number>
+    static SeatHeads<Number> heads_of(Number* rows, const List<TokenRun>& tokens, const HeadShape& shape,
+                                      Index row_stride) {
+        SeatHeads<Number> heads;
+        for (const TokenRun& seat : tokens) {
+            heads.push_back(HeadsView<Number>::token_by_token(rows, shape, seat.count, row_stride));
+            rows += shape.batch * seat.count * row_stride;
+        }
         return heads;
     }
 
-    /// [batch * heads, tokens] seen as a column a head.
-    static auto columns_of(auto& seats, const HeadShape& shape) {
-        using Number = std::remove_pointer_t<decltype(seats[0].data())>;
+    /// A number a query: [batch, heads, tokens] a seat.
+    template <class Number>
+    static SeatHeads<Number> columns_of(Number* numbers, const List<TokenRun>& tokens,
+                                        const HeadShape& shape) {
         SeatHeads<Number> columns;
-        for (auto& rows : seats)
-            columns.push_back(HeadsView<Number>::head_by_head(rows.data(), shape, rows.cols(), 1));
+        for (const TokenRun& seat : tokens) {
+            columns.push_back(HeadsView<Number>::head_by_head(numbers, shape, seat.count, 1));
+            numbers += shape.batch_heads() * seat.count;
+        }
         return columns;
     }
 };

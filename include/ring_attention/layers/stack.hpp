@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include <ring_attention/layers/identity.hpp>
+#include <ring_attention/layers/stream_pass.hpp>
 
 namespace ring_attention {
 
@@ -16,6 +17,7 @@ struct Stack {
                   SameWidth<Between::out_width, L::in_width>);
     using Scalar = typename L::Scalar;
     static constexpr Index in_width = L::in_width, out_width = L::out_width;
+    static constexpr bool streams = StreamingLayer<L> && StreamingLayer<Between>;
     static constexpr std::string_view part_separator = "_";
 
     std::array<L, std::size_t(N)> layers;
@@ -27,28 +29,29 @@ struct Stack {
     }
 
     struct Cache {
-        std::array<CacheOf<L>, std::size_t(N)> layers;
-        std::array<CacheOf<Between>, std::size_t(N)> between;
+        std::array<typename L::Cache, std::size_t(N)> layers;
+        std::array<typename Between::Cache, std::size_t(N)> between;
     };
 
-    Seats<Scalar> forward(Seats<Scalar> x, Cache* cache, const auto& pass) const {
+    Matrix<Scalar> forward(Matrix<Scalar> x, Cache* cache, const auto& pass) const {
         for (std::size_t i = 0; i < std::size_t(N); ++i) {
-            const auto here = pass.at_part(Index(i));
-            x = forward_seats(layers[i], std::move(x), cache ? &cache->layers[i] : nullptr, here);
-            if (i + 1 < std::size_t(N))
-                x = forward_seats(between, std::move(x), cache ? &cache->between[i] : nullptr, here);
+            const bool is_last = i + 1 == std::size_t(N);
+            const auto here = pass.at_part(Index(i), is_last);
+            x = forward_layer(layers[i], std::move(x), cache ? &cache->layers[i] : nullptr, here);
+            if (!is_last)
+                x = forward_layer(between, std::move(x), cache ? &cache->between[i] : nullptr, here);
         }
         return x;
     }
 
-    Seats<Scalar> backward(Seats<Scalar> d, const Cache& cache, const SeatGradients<Stack>& gradients,
-                           const auto& pass) const {
+    Matrix<Scalar> backward(Matrix<Scalar> d, const Cache& cache, const SeatGradients<Stack>& gradients,
+                            const auto& pass) const {
         const auto gradients_between = gradients.part([](Stack & stack) -> auto& { return stack.between; });
         for (std::size_t i = std::size_t(N); i-- > 0;) {
             const auto here = pass.at_part(Index(i));
             if (i + 1 < std::size_t(N))
-                d = backward_seats(between, std::move(d), cache.between[i], gradients_between, here);
-            d = backward_seats(layers[i], std::move(d), cache.layers[i],
+                d = backward_layer(between, std::move(d), cache.between[i], gradients_between, here);
+            d = backward_layer(layers[i], std::move(d), cache.layers[i],
                                gradients.part([i](Stack & stack) -> auto& { return stack.layers[i]; }), here);
         }
         return d;

@@ -28,17 +28,18 @@ std::vector<std::span<T>> parameter_spans(Model& model) {
 /// seats 0, 1, 2, ... in this order. Rank 0 begins the chain and adds in place; the others keep what each of
 /// their seats adds apart until the sum so far arrives.
 template <Visitable Model, Ring R>
-void add_seat_gradients(Model& gradient, R& ring, const Share& share, auto&& backward) {
+void add_seat_gradients(Model& gradient, R& ring, const Share& share, Index batch, auto&& backward) {
     using T = typename Model::Scalar;
     const auto num_seats = std::size_t(share.num_seats());
     std::vector<Model> apart(ring.rank() == 0 ? 0 : num_seats, zeros_like(gradient));
-    std::vector<Model*> of_seat(num_seats, &gradient);
-    for (std::size_t seat = 0; seat < apart.size(); ++seat) of_seat[seat] = &apart[seat];
-    backward(SeatGradients<Model>(std::move(of_seat)));
+    List<typename SeatGradients<Model>::Seat> seats;
+    for (std::size_t seat = 0; seat < num_seats; ++seat)
+        seats.push_back({apart.empty() ? &gradient : &apart[seat], rows_of_seat(share, batch, Index(seat))});
+    backward(SeatGradients<Model>(std::move(seats)));
     if (ring.ranks() == 1) return;
 
     const std::vector<std::span<T>> totals = detail::parameter_spans<T>(gradient);
-    std::vector<std::vector<std::span<const T>>> contributions(totals.size());
+    std::vector<List<std::span<const T>>> contributions(totals.size());
     for (const Model& seat : apart) {
         const auto spans = detail::parameter_spans<const T>(seat);
         for (std::size_t i = 0; i < spans.size(); ++i) contributions[i].push_back(spans[i]);

@@ -14,6 +14,7 @@ struct LanguageBody {
     using Scalar = T;
     static constexpr Index vocabulary = options.vocabulary, width = options.hidden_size,
                            out_width = vocabulary;
+    static constexpr bool streams = true;
 
     Embedding<T, vocabulary, width> embedding;
     PositionalEncoding<T, width> positions;
@@ -28,32 +29,29 @@ struct LanguageBody {
     }
 
     struct Cache {
-        std::vector<typename Embedding<T, vocabulary, width>::Cache> embedding;
-        CacheOf<PositionalEncoding<T, width>> positions;
-        CacheOf<decltype(LanguageBody::transformer)> transformer;
-        CacheOf<Dense<T, width, vocabulary>> head;
+        typename Embedding<T, vocabulary, width>::Cache embedding;
+        typename PositionalEncoding<T, width>::Cache positions;
+        typename decltype(LanguageBody::transformer)::Cache transformer;
+        typename Dense<T, width, vocabulary>::Cache head;
     };
 
-    Seats<T> forward(Seats<Token> tokens, Cache* cache, const auto& pass) const {
-        Seats<T> x(tokens.size());
-        if (cache) cache->embedding.resize(tokens.size());
-        for (std::size_t seat = 0; seat < tokens.size(); ++seat)
-            x[seat] = embedding.forward(std::move(tokens[seat]), cache ? &cache->embedding[seat] : nullptr);
-        x = forward_seats(positions, std::move(x), cache ? &cache->positions : nullptr, pass);
-        x = forward_seats(transformer, std::move(x), cache ? &cache->transformer : nullptr, pass);
-        return forward_seats(head, std::move(x), cache ? &cache->head : nullptr, pass);
+    Matrix<T> forward(Matrix<Token> tokens, Cache* cache, const auto& pass) const {
+        Matrix<T> x = embedding.forward(std::move(tokens), cache ? &cache->embedding : nullptr);
+        x = forward_layer(positions, std::move(x), cache ? &cache->positions : nullptr, pass);
+        x = forward_layer(transformer, std::move(x), cache ? &cache->transformer : nullptr, pass);
+        return forward_layer(head, std::move(x), cache ? &cache->head : nullptr, pass);
     }
 
-    void backward(Seats<T> d, const Cache& cache, const SeatGradients<LanguageBody>& gradients,
+    void backward(Matrix<T> d, const Cache& cache, const SeatGradients<LanguageBody>& gradients,
                   const auto& pass) const {
-        d = backward_seats(head, std::move(d), cache.head,
+        d = backward_layer(head, std::move(d), cache.head,
                            gradients.part([](auto& body) -> auto& { return body.head; }), pass);
-        d = backward_seats(transformer, std::move(d), cache.transformer,
+        d = backward_layer(transformer, std::move(d), cache.transformer,
                            gradients.part([](auto& body) -> auto& { return body.transformer; }), pass);
-        d = backward_seats(positions, std::move(d), cache.positions,
+        d = backward_layer(positions, std::move(d), cache.positions,
                            gradients.part([](auto& body) -> auto& { return body.positions; }), pass);
-        for (std::size_t seat = 0; seat < d.size(); ++seat)
-            embedding.backward(d[seat], cache.embedding[seat], gradients[seat].embedding);
+        embedding.backward(d, cache.embedding,
+                           gradients.part([](auto& body) -> auto& { return body.embedding; }));
     }
 };
 

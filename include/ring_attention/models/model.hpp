@@ -36,6 +36,14 @@ struct InputOf<Body> {
     static constexpr Index width = 1;
 };
 
+template <TokenBody Body>
+void require_in_vocabulary(const auto& tokens) {
+    for (Index i = 0; i < tokens.size(); ++i)
+        if (const Token token = tokens.data()[i]; token < 0 || token >= Body::vocabulary)
+            throw Error("token " + std::to_string(token) + ", expected 0 to " +
+                        std::to_string(Body::vocabulary - 1));
+}
+
 }  // namespace detail
 
 /// A model: a body with doors for tensors, on a ring of num_chunks seats. Call it for inference; forward and
@@ -115,8 +123,8 @@ struct Model {
         if (share.rank() != ring.rank() || share.ranks() != ring.ranks())
             throw RingError("backward: the cache is of another ring than the one given");
         const Pass<R> pass{ring, share, cache.batch, MaskReference{}};
-        Seats<Scalar> d = leave_backward(d_output, share);
-        add_seat_gradients(gradient, ring, share, [&](const SeatGradients<Model>& gradients) {
+        Matrix<Scalar> d = leave_backward(d_output, share);
+        add_seat_gradients(gradient, ring, share, cache.batch, [&](const SeatGradients<Model>& gradients) {
             const auto of_body = gradients.part([](auto& model) -> auto& { return model.body; });
             if constexpr (TokenBody<Body>)
                 body.backward(std::move(d), cache.body, of_body, pass);
@@ -125,7 +133,7 @@ struct Model {
         });
         if constexpr (!TokenBody<Body>) {
             InputTensor d_input(cache.batch, share.num_tokens(), detail::InputOf<Body>::width);
-            join_seats(d, cache.batch, share, d_input.data());
+            leave_seats(d, cache.batch, share, d_input.data());
             return d_input;
         }
     }
@@ -135,16 +143,17 @@ struct Model {
     OutputTensor run(const InputTensor& x, Cache* cache, MaskReference masks, R& ring) const {
         const Share share = enter(x, ring);
         const Index batch = x.dimension(0);
-        const Pass<R> pass{ring, share, batch, masks};
+        const bool last_only = output == Output::last_timestep && !cache;
+        const Pass<R> pass{ring, share, batch, masks, 0, last_only};
         if (cache) cache->share.reset();  // no pass to go back through, should this one fail
-        const Seats<Scalar> seats =
-            body.forward(split_seats(x.data(), batch, detail::InputOf<Body>::width, share),
+        const Matrix<Scalar> rows =
+            body.forward(enter_seats(x.data(), batch, detail::InputOf<Body>::width, share),
                          cache ? &cache->body : nullptr, pass);
         if (cache) {
             cache->share = share;
             cache->batch = batch;
         }
-        return leave(seats, batch, share, ring);
+        return leave(rows, pass);
     }
 
     /// Checks the input, and finds this rank's share of the whole sequence.
@@ -157,11 +166,7 @@ struct Model {
         if (x.dimension(0) < 1)
             throw ShapeError("x has shape " + shape_text(x.dimensions()) +
                              ", expected a batch of at least 1");
-        if constexpr (TokenBody<Body>)
-            for (Index i = 0; i < x.size(); ++i)
-                if (x.data()[i] < 0 || x.data()[i] >= Body::vocabulary)
-                    throw Error("token " + std::to_string(x.data()[i]) + ", expected 0 to " +
-                                std::to_string(Body::vocabulary - 1));
+        if constexpr (TokenBody<Body>) detail::require_in_vocabulary<Body>(x);
         return agree_on_share(ring, num_chunks, x.dimension(1),
                               {{"batch", x.dimension(0)}, {"out_width", out_width}});
     }
@@ -174,23 +179,32 @@ struct Model {
     }
 
     template <Ring R>
-    static OutputTensor leave(const Seats<Scalar>& seats, Index batch, const Share& share, R& ring) {
-        OutputTensor y(output_shape(batch, share));
-        if constexpr (output == Output::all)
-            join_seats(seats, batch, share, y.data());
+    static OutputTensor leave(const Matrix<Scalar>& rows, const Pass<R>& pass) {
+        const Share& share = pass.share;
+        OutputTensor y(output_shape(pass.batch, share));
+        if constexpr (output == Output::all) {
+            leave_seats(rows, pass.batch, share, y.data());
+            return y;
+        }
+        Eigen::Map<typename Matrix<Scalar>::PlainObject> pooled(y.data(), pass.batch, out_width);
+        // The layers may have given the rows of the last token alone.
+        const bool all = rows.rows() == pass.batch * share.num_tokens();
+        if constexpr (output == Output::last_timestep)
+            pooled = pool_last(all ? pass.last_rows(rows) : rows, pass.batch, out_width, pass.ring);
         else
-            Eigen::Map<typename Matrix<Scalar>::PlainObject>(y.data(), batch, out_width) =
-                pool(output, seats, batch, out_width, share, ring);
+            pooled = pool_mean(rows, pass.batch, out_width, share, pass.ring);
         return y;
     }
 
-    static Seats<Scalar> leave_backward(const OutputTensor& d_output, const Share& share) {
+    static Matrix<Scalar> leave_backward(const OutputTensor& d_output, const Share& share) {
         const Index batch = d_output.dimension(0);
         if constexpr (output == Output::all)
-            return split_seats(d_output.data(), batch, out_width, share);
+            return enter_seats(d_output.data(), batch, out_width, share);
         else
             return pool_backward<Scalar>(
-                output, Eigen::Map<const typename Matrix<Scalar>::PlainObject>(d_output.data(), batch, out_width), share);
+                output,
+                Eigen::Map<const typename Matrix<Scalar>::PlainObject>(d_output.data(), batch, out_width),
+                share);
     }
 };
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <span>
-#include <vector>
 
 #include <ring_attention/models/options.hpp>
 #include <ring_attention/ring/seat_sum.hpp>
@@ -9,50 +8,51 @@
 
 namespace ring_attention {
 
-// From the sequence, [batch * tokens, width] a seat, to one row a batch entry, and back.
+// From the sequence, a row a token, to one row a batch entry, and back.
 
 /// [batch, width], the same on every rank: the last timestep, or the mean over the timesteps, summed in order
-/// seat by seat.
+/// seat by seat. `last` are the rows of the last token on the rank that holds it.
 template <class T, Ring R>
-Matrix<T> pool(Output output, const Seats<T>& seats, Index batch, Index width, const Share& share, R& ring) {
-    const Index seq_len = share.layout().seq_len();
-    std::vector<Matrix<T>> sums;
-    for (Index seat = 0; seat < share.num_seats(); ++seat) {
-        const TokenRun tokens = share.tokens(seat);
-        const Matrix<T>& rows = seats[std::size_t(seat)];
-        const bool has_last = tokens.count_up_to(seq_len - 1) > tokens.count_up_to(seq_len - 2);
-        if (output == Output::last_timestep && !has_last) continue;
-        Matrix<T>& sum = sums.emplace_back(Matrix<T>::Zero(batch, width));
-        const Index first = output == Output::last_timestep ? tokens.count - 1 : 0;
-        for (Index b = 0; b < batch; ++b)
-            for (Index token = first; token < tokens.count; ++token)
-                sum.row(b) += rows.row(b * tokens.count + token);
-    }
-    std::vector<std::span<const T>> contributions;
-    for (const Matrix<T>& sum : sums) contributions.emplace_back(sum.data(), std::size_t(sum.size()));
+Matrix<T> pool_last(const Matrix<T>& last, Index batch, Index width, R& ring) {
+    List<std::span<const T>> contributions;
+    if (last.rows() > 0) contributions.emplace_back(last.data(), std::size_t(last.size()));
     Matrix<T> pooled = Matrix<T>::Zero(batch, width);
     add_in_seat_order(ring, std::span(pooled.data(), std::size_t(pooled.size())), contributions);
-    if (output == Output::mean_pool) pooled /= T(seq_len);
     return pooled;
 }
 
-/// The gradient at every token of this rank from that of what pool() gave, [batch, width].
+template <class T, Ring R>
+Matrix<T> pool_mean(const Matrix<T>& rows, Index batch, Index width, const Share& share, R& ring) {
+    List<Matrix<T>> sums;
+    for (Index seat = 0; seat < share.num_seats(); ++seat) {
+        const Run run = rows_of_seat(share, batch, seat);
+        Matrix<T>& sum = sums.emplace_back(Matrix<T>::Zero(batch, width));
+        for (Index i = 0; i < run.count; ++i) sum.row(i / (run.count / batch)) += rows.row(run.first + i);
+    }
+    List<std::span<const T>> contributions;
+    for (const Matrix<T>& sum : sums) contributions.emplace_back(sum.data(), std::size_t(sum.size()));
+    Matrix<T> pooled = Matrix<T>::Zero(batch, width);
+    add_in_seat_order(ring, std::span(pooled.data(), std::size_t(pooled.size())), contributions);
+    return pooled / T(share.layout().seq_len());
+}
+
+/// The gradient at every token of this rank from that of what they gave, [batch, width].
 template <class T>
-Seats<T> pool_backward(Output output, const Matrix<T>& d_pooled, const Share& share) {
+Matrix<T> pool_backward(Output output, const Matrix<T>& d_pooled, const Share& share) {
     const Index batch = d_pooled.rows(), seq_len = share.layout().seq_len();
-    Seats<T> seats;
+    Matrix<T> rows = Matrix<T>::Zero(batch * share.num_tokens(), d_pooled.cols());
     for (Index seat = 0; seat < share.num_seats(); ++seat) {
         const TokenRun tokens = share.tokens(seat);
-        Matrix<T>& rows = seats.emplace_back(Matrix<T>::Zero(batch * tokens.count, d_pooled.cols()));
-        for (Index row = 0; row < rows.rows(); ++row) {
-            const Index b = row / tokens.count;
+        const Run run = rows_of_seat(share, batch, seat);
+        for (Index i = 0; i < run.count; ++i) {
+            const Index b = i / tokens.count;
             if (output == Output::mean_pool)
-                rows.row(row) = d_pooled.row(b) / T(seq_len);
-            else if (tokens.position(row % tokens.count) == seq_len - 1)
-                rows.row(row) = d_pooled.row(b);
+                rows.row(run.first + i) = d_pooled.row(b) / T(seq_len);
+            else if (tokens.position(i % tokens.count) == seq_len - 1)
+                rows.row(run.first + i) = d_pooled.row(b);
         }
     }
-    return seats;
+    return rows;
 }
 
 }  // namespace ring_attention

@@ -13,6 +13,7 @@ template <Options options, class T>
 struct SequenceBody {
     using Scalar = T;
     static constexpr Index in_width = options.embed_dim, out_width = options.hidden_size;
+    static constexpr bool streams = true;
     using InputProjection = std::conditional_t<options.embed_dim == options.hidden_size,
                                                Identity<T, out_width>, Dense<T, in_width, out_width>>;
 
@@ -26,20 +27,20 @@ struct SequenceBody {
     }
 
     struct Cache {
-        CacheOf<InputProjection> input_projection;
-        CacheOf<decltype(SequenceBody::transformer)> transformer;
+        typename InputProjection::Cache input_projection;
+        typename decltype(SequenceBody::transformer)::Cache transformer;
     };
 
-    Seats<T> forward(Seats<T> x, Cache* cache, const auto& pass) const {
-        x = forward_seats(input_projection, std::move(x), cache ? &cache->input_projection : nullptr, pass);
-        return forward_seats(transformer, std::move(x), cache ? &cache->transformer : nullptr, pass);
+    Matrix<T> forward(Matrix<T> x, Cache* cache, const auto& pass) const {
+        x = forward_layer(input_projection, std::move(x), cache ? &cache->input_projection : nullptr, pass);
+        return forward_layer(transformer, std::move(x), cache ? &cache->transformer : nullptr, pass);
     }
 
-    Seats<T> backward(Seats<T> d, const Cache& cache, const SeatGradients<SequenceBody>& gradients,
-                      const auto& pass) const {
-        d = backward_seats(transformer, std::move(d), cache.transformer,
+    Matrix<T> backward(Matrix<T> d, const Cache& cache, const SeatGradients<SequenceBody>& gradients,
+                       const auto& pass) const {
+        d = backward_layer(transformer, std::move(d), cache.transformer,
                            gradients.part([](auto& body) -> auto& { return body.transformer; }), pass);
-        return backward_seats(input_projection, std::move(d), cache.input_projection,
+        return backward_layer(input_projection, std::move(d), cache.input_projection,
                               gradients.part([](auto& body) -> auto& { return body.input_projection; }),
                               pass);
     }

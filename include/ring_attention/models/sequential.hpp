@@ -4,7 +4,7 @@
 #include <tuple>
 #include <utility>
 
-#include <ring_attention/layers/layer.hpp>
+#include <ring_attention/layers/stream_pass.hpp>
 
 namespace ring_attention {
 
@@ -31,6 +31,7 @@ struct Sequential {
     using First = std::tuple_element_t<0, std::tuple<Layers...>>;
     using Scalar = typename First::Scalar;
     static constexpr Index in_width = First::in_width, out_width = detail::Chain<Layers...>::out_width;
+    static constexpr bool streams = (StreamingLayer<Layers> && ...);
     static_assert(out_width > 0);  // asks the chain, so that widths that do not fit are refused here and now
 
     std::tuple<Layers...> layers;
@@ -40,22 +41,23 @@ struct Sequential {
     }
 
     struct Cache {
-        std::tuple<CacheOf<Layers>...> layers;
+        std::tuple<typename Layers::Cache...> layers;
     };
 
-    Seats<Scalar> forward(Seats<Scalar> x, Cache* cache, const auto& pass) const {
+    Matrix<Scalar> forward(Matrix<Scalar> x, Cache* cache, const auto& pass) const {
         for_each_index([&](auto i) {
-            x = forward_seats(std::get<i>(layers), std::move(x),
-                              cache ? &std::get<i>(cache->layers) : nullptr, pass.at_part(Index(i)));
+            x = forward_layer(std::get<i>(layers), std::move(x),
+                              cache ? &std::get<i>(cache->layers) : nullptr,
+                              pass.at_part(Index(i), i + 1 == sizeof...(Layers)));
         });
         return x;
     }
 
-    Seats<Scalar> backward(Seats<Scalar> d, const Cache& cache, const SeatGradients<Sequential>& gradients,
-                           const auto& pass) const {
+    Matrix<Scalar> backward(Matrix<Scalar> d, const Cache& cache, const SeatGradients<Sequential>& gradients,
+                            const auto& pass) const {
         for_each_index([&](auto from_first) {
             constexpr std::size_t i = sizeof...(Layers) - 1 - from_first;
-            d = backward_seats(
+            d = backward_layer(
                 std::get<i>(layers), std::move(d), std::get<i>(cache.layers),
                 gradients.part([](Sequential & all) -> auto& { return std::get<i>(all.layers); }),
                 pass.at_part(Index(i)));

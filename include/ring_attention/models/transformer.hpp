@@ -10,6 +10,7 @@ template <class T, BlockOptions options, Index Layers>
 struct Transformer {
     using Scalar = T;
     static constexpr Index in_width = options.width, out_width = options.width;
+    static constexpr bool streams = true;
     using Between =
         DropoutLayer<T, options.width, DropoutOptions{options.dropout, DropoutSite::between_blocks}>;
 
@@ -22,20 +23,20 @@ struct Transformer {
     }
 
     struct Cache {
-        CacheOf<decltype(Transformer::blocks)> blocks;
-        CacheOf<decltype(Transformer::final_norm)> final_norm;
+        typename decltype(Transformer::blocks)::Cache blocks;
+        typename decltype(Transformer::final_norm)::Cache final_norm;
     };
 
-    Seats<T> forward(Seats<T> x, Cache* cache, const auto& pass) const {
-        x = forward_seats(blocks, std::move(x), cache ? &cache->blocks : nullptr, pass);
-        return forward_seats(final_norm, std::move(x), cache ? &cache->final_norm : nullptr, pass);
+    Matrix<T> forward(Matrix<T> x, Cache* cache, const auto& pass) const {
+        x = forward_layer(blocks, std::move(x), cache ? &cache->blocks : nullptr, pass);
+        return forward_layer(final_norm, std::move(x), cache ? &cache->final_norm : nullptr, pass);
     }
 
-    Seats<T> backward(Seats<T> d, const Cache& cache, const SeatGradients<Transformer>& gradients,
-                      const auto& pass) const {
-        d = backward_seats(final_norm, std::move(d), cache.final_norm,
+    Matrix<T> backward(Matrix<T> d, const Cache& cache, const SeatGradients<Transformer>& gradients,
+                       const auto& pass) const {
+        d = backward_layer(final_norm, std::move(d), cache.final_norm,
                            gradients.part([](auto& all) -> auto& { return all.final_norm; }), pass);
-        return backward_seats(blocks, std::move(d), cache.blocks,
+        return backward_layer(blocks, std::move(d), cache.blocks,
                               gradients.part([](auto& all) -> auto& { return all.blocks; }), pass);
     }
 };

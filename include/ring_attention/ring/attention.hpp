@@ -32,6 +32,13 @@ struct OperatorPlan {
     Share share;
     HeadShape shape;
     Mask mask;
+
+    /// The tokens of the rank at each seat.
+    List<TokenRun> tokens() const {
+        List<TokenRun> seats;
+        for (Index seat = 0; seat < share.num_seats(); ++seat) seats.push_back(share.tokens(seat));
+        return seats;
+    }
 };
 
 template <class T, Ring R>
@@ -102,7 +109,8 @@ AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const
     const Travellers<T> travellers = detail::travellers_of<T>(key_value, plan);
     AttentionResult<T> result{Tensor<T, 4>(q.dimensions()),
                               Tensor<T, 3>(q.dimension(0), q.dimension(1), q.dimension(2))};
-    attend<T>(ring, plan.share, plan.shape, plan.mask, detail::seats_of(q, plan), key_value,
+    const List<TokenRun> tokens = plan.tokens();
+    attend<T>(ring, plan.share, plan.shape, plan.mask, {tokens, detail::seats_of(q, plan)}, key_value,
               travellers.bytes(),
               {detail::seats_of(result.output, plan), detail::seats_of(result.log_sum_exp, plan)});
     return result;

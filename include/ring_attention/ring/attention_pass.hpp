@@ -11,7 +11,14 @@ namespace ring_attention {
 
 // Attention, written once against the ring: the same code in one process and on any number of ranks.
 
-/// What a rank's queries get from the whole ring, one a seat.
+/// The queries of a rank, at each seat some or all of its tokens.
+template <class T>
+struct SeatQueries {
+    const List<TokenRun>& tokens;
+    SeatHeads<const T> query;
+};
+
+/// What they get from the whole ring.
 template <class T>
 struct SeatAttention {
     SeatHeads<T> output;
@@ -32,10 +39,11 @@ struct QueryPlace {
 
 /// Later queries first: where the mask is causal they take longest, and the last task to be taken should be a
 /// short one.
-inline List<QueryPlace> query_places(const Share& share, const HeadShape& shape, Index max_queries) {
+inline List<QueryPlace> query_places(const List<TokenRun>& seats, const HeadShape& shape, Index max_queries) {
     List<QueryPlace> places;
-    for (Index seat = share.num_seats() - 1; seat >= 0; --seat) {
-        const Index tokens = share.tokens(seat).count;
+    for (Index seat = Index(seats.size()) - 1; seat >= 0; --seat) {
+        const Index tokens = seats[std::size_t(seat)].count;
+        if (tokens == 0) continue;
         for (Index block = (tokens - 1) / max_queries; block >= 0; --block)
             for (Index batch_head = 0; batch_head < shape.batch_heads(); ++batch_head) {
                 const Index first = block * max_queries;
@@ -51,11 +59,10 @@ struct QueriesSoFar {
     List<RowVector<T>> maximum, sum;  // [batch * heads * tokens] a seat
 
     QueriesSoFar() = default;
-    QueriesSoFar(const Share& share, const HeadShape& shape) {
-        for (Index seat = 0; seat < share.num_seats(); ++seat) {
-            const Index size = shape.batch_heads() * share.tokens(seat).count;
-            maximum.emplace_back(size);
-            sum.emplace_back(size);
+    QueriesSoFar(const List<TokenRun>& seats, const HeadShape& shape) {
+        for (const TokenRun& tokens : seats) {
+            maximum.emplace_back(shape.batch_heads() * tokens.count);
+            sum.emplace_back(shape.batch_heads() * tokens.count);
         }
     }
 };
@@ -66,22 +73,23 @@ struct QueriesSoFar {
 /// keys and values, as Travellers have them (not needed on a ring of one rank).
 template <class T, Ring R>
 void attend(R& ring, const Share& share, const HeadShape& shape, const Mask& mask,
-            const SeatHeads<const T>& query, const KeyValues<const T>& key_value,
+            const SeatQueries<T>& queries, const KeyValues<const T>& key_value,
             std::span<const std::byte> sent, const SeatAttention<T>& result) {
-    const List<detail::QueryPlace> places = detail::query_places(share, shape, QueryBlock<T>::max_queries);
+    const List<detail::QueryPlace> places =
+        detail::query_places(queries.tokens, shape, QueryBlock<T>::max_queries);
     const T scale = detail::score_scale<T>(shape);
     detail::QueriesSoFar<T> so_far =
-        ring.ranks() > 1 ? detail::QueriesSoFar<T>(share, shape) : detail::QueriesSoFar<T>();
+        ring.ranks() > 1 ? detail::QueriesSoFar<T>(queries.tokens, shape) : detail::QueriesSoFar<T>();
 
     const auto absorb = [&](const detail::QueryPlace& place, const detail::Visit& visit,
                             const KeyValues<const T>& visitors) {
         const auto seat = std::size_t(place.seat);
-        const TokenRun tokens = share.tokens(place.seat);
+        const TokenRun tokens = queries.tokens[seat];
         const auto rows = [&](const auto& heads) {
             return heads[seat](place.batch_head).middle_rows(place.first, place.count);
         };
         const Index at = place.batch_head * tokens.count + place.first;
-        QueryBlock<T> block(rows(query), tokens.middle(place.first, place.count), scale);
+        QueryBlock<T> block(rows(queries.query), tokens.middle(place.first, place.count), scale);
         if (!visit.first)
             block.resume(rows(result.output), so_far.maximum[seat].data() + at, so_far.sum[seat].data() + at);
         for (const Meeting meeting : visit.meetings) {

@@ -1,8 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <initializer_list>
 #include <string>
-#include <vector>
 
 #include <ring_attention/core/types.hpp>
 #include <ring_attention/ring/layout.hpp>
@@ -10,39 +10,48 @@
 
 namespace ring_attention {
 
-/// One matrix for each seat of a rank. Activations have a row a token, [batch * tokens of the seat, width];
-/// queries and their kind have a row a token and head, [batch * heads * tokens of the seat, head_dim].
-template <class T>
-using Seats = List<Matrix<T>>;
+// Activations of a rank: a matrix with a row a token, seat by seat; those of a seat are [batch, tokens of the
+// seat].
 
-/// Cuts the rank's [outer, tokens, width] numbers into seats of [outer * tokens of the seat, width].
-template <class T>
-Seats<T> split_seats(const T* numbers, Index outer, Index width, const Share& share) {
-    Seats<T> seats(std::size_t(share.num_seats()));
-    for (Index seat = 0; seat < share.num_seats(); ++seat) {
-        const TokenRun tokens = share.tokens(seat);
-        const Index offset = tokens.first - share.first_position();
-        Matrix<T>& rows = seats[std::size_t(seat)];
-        rows.resize(outer * tokens.count, width);
-        for (Index i = 0; i < outer; ++i)
-            std::copy_n(numbers + (i * share.num_tokens() + offset) * width, tokens.count * width,
-                        rows.data() + i * tokens.count * width);
-    }
-    return seats;
+/// The rows of one seat.
+Run rows_of_seat(const auto& share, Index batch, Index seat) {
+    const TokenRun tokens = share.tokens(seat);
+    return {batch * (tokens.first - share.first_position()), batch * tokens.count};
 }
 
-/// The inverse of split_seats.
-template <class T>
-void join_seats(const Seats<T>& seats, Index outer, const Share& share, T* numbers) {
+namespace detail {
+
+/// Calls f(number of the token in [batch, tokens], row of the first of them, how many) for runs of tokens
+/// that lie together in both.
+void for_each_run(const Share& share, Index batch, auto&& f) {
     for (Index seat = 0; seat < share.num_seats(); ++seat) {
         const TokenRun tokens = share.tokens(seat);
         const Index offset = tokens.first - share.first_position();
-        const Matrix<T>& rows = seats[std::size_t(seat)];
-        const Index width = rows.cols();
-        for (Index i = 0; i < outer; ++i)
-            std::copy_n(rows.data() + i * tokens.count * width, tokens.count * width,
-                        numbers + (i * share.num_tokens() + offset) * width);
+        for (Index b = 0; b < batch; ++b)
+            f(b * share.num_tokens() + offset, rows_of_seat(share, batch, seat).first + b * tokens.count,
+              tokens.count);
     }
+}
+
+}  // namespace detail
+
+/// The rank's [batch, tokens, width] numbers as activations.
+template <class T>
+Matrix<T> enter_seats(const T* numbers, Index batch, Index width, const Share& share) {
+    Matrix<T> rows(batch * share.num_tokens(), width);
+    detail::for_each_run(share, batch, [&](Index token, Index row, Index count) {
+        std::copy_n(numbers + token * width, count * width, rows.data() + row * width);
+    });
+    return rows;
+}
+
+/// The inverse of enter_seats.
+template <class T>
+void leave_seats(const Matrix<T>& rows, Index batch, const Share& share, T* numbers) {
+    const Index width = rows.cols();
+    detail::for_each_run(share, batch, [&](Index token, Index row, Index count) {
+        std::copy_n(rows.data() + row * width, count * width, numbers + token * width);
+    });
 }
 
 /// Something that all ranks must have alike.
@@ -56,7 +65,7 @@ struct Agreed {
 /// those of a Share of `num_chunks` seats.
 template <Ring R>
 Share agree_on_share(R& ring, Index num_chunks, Index local_tokens, std::initializer_list<Agreed> others) {
-    std::vector<Agreed> agreed{{"num_chunks", num_chunks}};
+    List<Agreed> agreed{{"num_chunks", num_chunks}};
     agreed.insert(agreed.end(), others);
     const Index row_size = Index(agreed.size()) + 1;
     Matrix<Index> told(ring.ranks(), row_size);  // a row a rank: its tokens, and what must be alike

@@ -1,0 +1,78 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include <ring_attention/layers/layer.hpp>
+#include <ring_attention/ring/key_value_cache.hpp>
+
+namespace ring_attention {
+
+/// What a stream remembers of its tokens: a cache for each attention layer, in the order in which they ask.
+template <class T>
+class StreamMemory {
+  public:
+    /// Before each pass: room for so many tokens, of which `used` are remembered.
+    void begin_pass(Index room, Index used) {
+        room_ = room;
+        used_ = used;
+        asked_ = 0;
+    }
+
+    KeyValueCache<T>& next_cache(const HeadShape& shape) {
+        if (asked_ == caches_.size()) caches_.emplace_back(shape);
+        KeyValueCache<T>& cache = caches_[asked_++];
+        cache.reserve(room_, used_);
+        return cache;
+    }
+
+    Index bytes() const {
+        Index sum = 0;
+        for (const KeyValueCache<T>& cache : caches_) sum += cache.bytes();
+        return sum;
+    }
+
+  private:
+    std::vector<KeyValueCache<T>> caches_;
+    Index room_ = 0, used_ = 0;
+    std::size_t asked_ = 0;
+};
+
+/// In place of a Share: the next tokens of a stream, all at one seat.
+struct StreamShare {
+    TokenRun next;
+
+    Index num_seats() const { return 1; }
+    TokenRun tokens(Index) const { return next; }
+    Index first_position() const { return next.first; }
+};
+
+/// In place of a Pass, where the tokens before these have been seen: inference, without a ring.
+template <class T>
+struct StreamPass {
+    StreamMemory<T>& memory;
+    StreamShare share;
+    Index batch;
+    MaskReference masks{};         ///< none
+    bool last_token_only = false;  ///< of these; as in Pass
+    std::uint64_t layer = 0;       ///< keys nothing here
+
+    StreamPass at_part(Index, bool is_last = true) const {
+        return {memory, share, batch, masks, last_token_only && is_last};
+    }
+
+    Index num_last_rows() const { return batch; }
+    template <class Number>
+    Matrix<Number> last_rows(const Matrix<Number>& rows) const {
+        return detail::last_rows_of_seat(rows, share, batch, batch);
+    }
+};
+
+/// A layer that can take a sequence in portions: its forward, given a StreamPass and the next tokens, gives
+/// what it would give for them in the whole sequence. A TokenLayer does; any other has to promise it:
+///
+///     static constexpr bool streams = true;
+template <class L>
+concept StreamingLayer = TokenLayer<L> || bool(L::streams);
+
+}  // namespace ring_attention

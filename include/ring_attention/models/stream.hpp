@@ -1,0 +1,198 @@
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include <ring_attention/layers/stream_pass.hpp>
+#include <ring_attention/models/model.hpp>
+
+namespace ring_attention {
+
+struct StreamOptions {
+    Index batch = 1;     ///< sequences side by side
+    Index capacity = 0;  ///< tokens of each that there is room for from the start, and no more; 0: no bound
+};
+
+namespace detail {
+
+template <class M>
+struct ModelParts;
+template <class B, Index num_chunks, Output o>
+struct ModelParts<Model<B, num_chunks, o>> {
+    using Body = B;
+    static constexpr Output output = o;
+};
+
+}  // namespace detail
+
+/// Inference token by token: ra::Stream stream{model}; y = stream.push(x_t). What comes out is what the model
+/// gives for all tokens so far, up to rounding. A token costs time in proportion to the tokens before it;
+/// they are not computed again, their keys and values are kept:
+///
+///     2 x attention layers x batch x width x capacity() numbers,
+///
+/// where capacity() is the one stated or, without one, at most twice the tokens so far. (While it grows, the
+/// old and the new of one layer are there at once.) Beside that, a push needs what the layers need for at
+/// most `portion` tokens of each sequence, however many it is given.
+///
+/// The model must outlive the stream; its weights are read at each push. A copy of a stream goes on by
+/// itself. Everything is refused before anything has changed, by ShapeError or Error.
+template <class M>
+class Stream {
+    using Body = typename detail::ModelParts<M>::Body;
+    static_assert(StreamingLayer<Body>,
+                  "Stream: a layer of the model does not promise to be a StreamingLayer");
+
+  public:
+    using Scalar = typename M::Scalar;
+    using SequenceTensor = typename M::InputTensor;  ///< [batch, tokens, in_width], or tokens [batch, tokens]
+    using Number = typename SequenceTensor::Scalar;
+    using StepTensor = Tensor<Number, SequenceTensor::NumDimensions - 1>;
+    static constexpr Index out_width = M::out_width;
+    static constexpr Index portion = 512;
+
+    explicit Stream(const M& model, const StreamOptions& options = {}) : model_(&model), options_(options) {
+        if (options.batch < 1)
+            throw ShapeError("StreamOptions: batch is " + std::to_string(options.batch) +
+                             ", expected at least 1");
+        if (options.capacity < 0)
+            throw ShapeError("StreamOptions: capacity is " + std::to_string(options.capacity) +
+                             ", expected at least 0");
+        capacity_ = options.capacity;
+        if (capacity_ > 0) evaluate({0, 1}, Matrix<Number>::Zero(options.batch, in_width), capacity_, true);
+        reset();
+    }
+
+    Stream(const M&&, const StreamOptions& = {}) = delete;  // it would not outlive the stream
+
+    /// The next token of each sequence: x_t [batch, in_width], or a token each [batch] => [batch, out_width].
+    template <class X>
+    requires(X::NumDimensions == StepTensor::NumDimensions) Tensor<Scalar, 2> push(const X& x_t) {
+        const StepTensor& step = x_t;
+        require_input("x_t", step);
+        return push_last(step.data(), 1);
+    }
+
+    /// The next token of the only sequence.
+    Tensor<Scalar, 2> push(Token token) requires TokenBody<Body> {
+        StepTensor step(1);
+        step(0) = token;
+        return push(step);
+    }
+
+    /// Several tokens at once, which is much faster than one after the other: x [batch, tokens, in_width], or
+    /// tokens [batch, tokens] => [batch, out_width] at the last of them.
+    template <class X>
+    requires(X::NumDimensions == SequenceTensor::NumDimensions) Tensor<Scalar, 2> push(const X& x) {
+        const SequenceTensor& sequence = x;
+        require_sequence(sequence);
+        return push_last(sequence.data(), sequence.dimension(1));
+    }
+
+    /// The same, and what comes out at each of them: [batch, tokens, out_width].
+    Tensor<Scalar, 3> push_all(const SequenceTensor& x) {
+        require_sequence(x);
+        const Index count = x.dimension(1);
+        Tensor<Scalar, 3> y(options_.batch, count, out_width);
+        run(x.data(), count, count, y.data());
+        return y;
+    }
+
+    /// Forgets all tokens, and keeps the memory.
+    void reset() {
+        size_ = 0;
+        sums_ = Matrix<double>::Zero(options_.batch, out_width);
+    }
+
+    Index batch() const { return options_.batch; }
+    Index size() const { return size_; }             ///< tokens of each sequence so far
+    Index capacity() const { return capacity_; }     ///< tokens of each sequence that there is room for
+    Index bytes() const { return memory_.bytes(); }  ///< of the keys and values
+
+  private:
+    static constexpr Index in_width = detail::InputOf<Body>::width;
+    static constexpr bool mean = detail::ModelParts<M>::output == Output::mean_pool;
+
+    template <class X>
+    void require_input(const char* name, const X& x) const {
+        auto expected = x.dimensions();
+        expected[0] = options_.batch;
+        if constexpr (!TokenBody<Body>) expected[X::NumDimensions - 1] = in_width;
+        require_shape(name, x.dimensions(), expected);
+        if constexpr (TokenBody<Body>) detail::require_in_vocabulary<Body>(x);
+    }
+
+    void require_sequence(const SequenceTensor& x) const {
+        if (x.dimension(1) < 1)
+            throw ShapeError("x has shape " + shape_text(x.dimensions()) + ", expected at least 1 token");
+        require_input("x", x);
+    }
+
+    Tensor<Scalar, 2> push_last(const Number* x, Index count) {
+        Tensor<Scalar, 2> y(options_.batch, out_width);
+        run(x, count, 1, y.data());
+        return y;
+    }
+
+    /// x [batch, count, in_width]; y [batch, wanted, out_width], at the last of them.
+    void run(const Number* x, Index count, Index wanted, Scalar* y) {
+        const Index room = room_for(count);
+        Matrix<double> sums = sums_;
+        for (Index done = 0; done < count; done += portion) {
+            const TokenRun next{size_ + done, std::min(portion, count - done)};
+            Matrix<Number> rows(options_.batch * next.count, in_width);
+            for (Index b = 0; b < options_.batch; ++b)
+                std::copy_n(x + (b * count + done) * in_width, next.count * in_width,
+                            rows.data() + b * next.count * in_width);
+            const Matrix<Scalar> outputs = evaluate(next, std::move(rows), room, wanted == 1 && !mean);
+            leave(outputs, next, sums, wanted, size_ + count - wanted, y);
+        }
+        size_ += count;
+        capacity_ = room;
+        sums_.swap(sums);
+    }
+
+    /// The tokens to have room for when so many more come.
+    Index room_for(Index count) const {
+        if (options_.capacity > 0 && count > options_.capacity - size_)
+            throw ShapeError("push: " + std::to_string(count) + " tokens after " + std::to_string(size_) +
+                             ", expected at most " + std::to_string(options_.capacity) +
+                             " in all, the capacity");
+        return size_ + count <= capacity_ ? capacity_ : std::max(size_ + count, 2 * capacity_);
+    }
+
+    /// The body on the next tokens, [batch * tokens, in_width] => [batch * tokens, out_width], or at the last
+    /// of them alone.
+    Matrix<Scalar> evaluate(const TokenRun& next, Matrix<Number> rows, Index room, bool last_only) {
+        memory_.begin_pass(room, next.first);
+        const StreamPass<Scalar> pass{memory_, {next}, options_.batch, {}, last_only};
+        return model_->body.forward(std::move(rows), nullptr, pass);
+    }
+
+    /// Adds the outputs at the tokens `next` to the sums of a mean, and writes those from position
+    /// `first_wanted` on.
+    void leave(const Matrix<Scalar>& outputs, const TokenRun& next, Matrix<double>& sums, Index wanted,
+               Index first_wanted, Scalar* y) const {
+        const Index tokens = outputs.rows() / options_.batch;  // the last of them
+        for (Index row = 0; row < outputs.rows(); ++row) {
+            const Index b = row / tokens, position = next.position(next.count - tokens + row % tokens);
+            if constexpr (mean) sums.row(b) += outputs.row(row).template cast<double>();
+            if (position < first_wanted) continue;
+            Eigen::Map<typename RowVector<Scalar>::PlainObject> to(
+                y + (b * wanted + position - first_wanted) * out_width, out_width);
+            if constexpr (mean)
+                to = (sums.row(b) / double(position + 1)).template cast<Scalar>();
+            else
+                to = outputs.row(row);
+        }
+    }
+
+    const M* model_;
+    StreamOptions options_;
+    StreamMemory<Scalar> memory_;
+    Index size_ = 0, capacity_ = 0;
+    Matrix<double> sums_;  // [batch, out_width] of all outputs, for a mean
+};
+
+}  // namespace ring_attention
