@@ -1,0 +1,78 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+
+#include "fma_peak.hpp"
+
+namespace bench {
+
+/// Every iteration of a benchmark is a round, timed by us. BENCHMARK(forward)->Apply(rounds<7>)
+template <int count>
+void rounds(benchmark::internal::Benchmark* benchmark) {
+    benchmark->Iterations(count)->UseManualTime()->Unit(benchmark::kMillisecond);
+}
+
+inline double median(std::vector<double> numbers) {
+    std::sort(numbers.begin(), numbers.end());
+    const std::size_t size = numbers.size();
+    return (numbers[size / 2] + numbers[(size - 1) / 2]) / 2;
+}
+
+/// What work(prepare()) takes without prepare(), over as many calls as fill 20 ms. What work returns is
+/// dropped after the clock was read.
+template <class Prepare, class Work>
+double seconds_per_call(const Prepare& prepare, const Work& work) {
+    double seconds = 0;
+    int calls = 0;
+    for (; seconds < 20e-3; ++calls) {
+        auto input = prepare();
+        const Stopwatch stopwatch;
+        auto output = work(std::move(input));
+        seconds += stopwatch.seconds();
+        benchmark::DoNotOptimize(output);
+    }
+    return seconds / calls;
+}
+
+/// Runs peak, work, peak, work, ..., peak. Counters: GFLOP/s, and of_peak, the median over the rounds of the
+/// ratio to the peak of one thread beside the round: run it with RING_ATTENTION_NUM_THREADS=1. Returns the
+/// median seconds of a call.
+template <class Prepare, class Work>
+double measure_against_peak(benchmark::State& state, double flops, const Prepare& prepare, const Work& work) {
+    std::vector<double> seconds, of_peak;
+    double peak_before = fma_peak();
+    for (auto _ : state) {
+        seconds.push_back(seconds_per_call(prepare, work));
+        const double peak_after = fma_peak();
+        of_peak.push_back(flops / seconds.back() / ((peak_before + peak_after) / 2));
+        peak_before = peak_after;
+        state.SetIterationTime(seconds.back());
+    }
+    state.counters["GFLOP/s"] = flops / median(seconds) / 1e9;
+    state.counters["of_peak"] = median(of_peak);
+    return median(seconds);
+}
+
+template <class Work>
+double measure_against_peak(benchmark::State& state, double flops, const Work& work) {
+    return measure_against_peak(
+        state, flops, [] { return 0; }, [&](int) { return work(); });
+}
+
+/// For work that moves more than it computes. Counter: GB/s.
+template <class Prepare, class Work>
+void measure_bandwidth(benchmark::State& state, double bytes, const Prepare& prepare, const Work& work) {
+    std::vector<double> seconds;
+    for (auto _ : state) {
+        seconds.push_back(seconds_per_call(prepare, work));
+        state.SetIterationTime(seconds.back());
+    }
+    state.counters["GB/s"] = bytes / median(seconds) / 1e9;
+}
+
+}  // namespace bench
