@@ -4,10 +4,12 @@
 #include <atomic>
 #include <cstdlib>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include <unsupported/Eigen/CXX11/ThreadPool>
 
@@ -30,6 +32,22 @@ inline int default_num_threads() {
     return int(count);
 }
 
+/// Eigen's pool, with tasks that need no memory of their own.
+struct PoolEnvironment {
+    struct Task {
+        std::function<void()> f;
+    };
+    using EnvThread = Eigen::StlThreadEnvironment::EnvThread;
+
+    EnvThread* CreateThread(std::function<void()> f) { return standard.CreateThread(std::move(f)); }
+    Task CreateTask(std::function<void()> f) { return {std::move(f)}; }
+    void ExecuteTask(const Task& task) { task.f(); }
+
+    Eigen::StlThreadEnvironment standard;
+};
+
+using Pool = Eigen::ThreadPoolTempl<PoolEnvironment>;
+
 /// The one pool of the process. The thread that calls parallel_for works too, so it has one thread less.
 class SharedPool {
   public:
@@ -51,7 +69,7 @@ class SharedPool {
     }
 
     /// Work that is under way keeps the pool it began on.
-    std::shared_ptr<Eigen::ThreadPool> workers() {
+    std::shared_ptr<Pool> workers() {
         const std::lock_guard lock(mutex_);
         return workers_;
     }
@@ -59,12 +77,12 @@ class SharedPool {
   private:
     explicit SharedPool(int num_threads) : workers_(start(num_threads)), num_threads_(num_threads) {}
 
-    static std::shared_ptr<Eigen::ThreadPool> start(int num_threads) {
-        return num_threads > 1 ? std::make_shared<Eigen::ThreadPool>(num_threads - 1) : nullptr;
+    static std::shared_ptr<Pool> start(int num_threads) {
+        return num_threads > 1 ? std::make_shared<Pool>(num_threads - 1) : nullptr;
     }
 
     std::mutex mutex_;
-    std::shared_ptr<Eigen::ThreadPool> workers_;
+    std::shared_ptr<Pool> workers_;
     int num_threads_;
 };
 
