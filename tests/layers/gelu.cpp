@@ -42,6 +42,6 @@ TEST_CASE_TEMPLATE("gelu: far out, forward and backward stay finite", T, float, 
     x << far, -far;
     const ra::Matrix<T> y = gelu.forward(x, &cache);
     CHECK((y(0, 0) == far && y(0, 1) == 0));
-    const ra::Matrix<T> d_x = gelu.backward(ra::Matrix<T>::Ones(1, 2), cache, gradient);
+    const ra::Matrix<T> d_x = gelu.backward(ra::Matrix<T>::Ones(1, 2), cache, {gradient, 1});
     CHECK((d_x(0, 0) == 1 && d_x(0, 1) == 0));
 }

@@ -123,12 +123,13 @@ class QueryBlock {
         if (mask.visible(tokens_.position(tokens_.count - 1), key_tokens) == 0) return;
         for (Index first_key = 0; first_key < keys.rows; first_key += Tile::keys) {
             const Index num_keys = std::min(Tile::keys, keys.rows - first_key);
+            const MatrixView<const T> tile_values = close_together(values.middle_rows(first_key, num_keys));
             for_each_tile([&](Index first, Index count) {
                 const detail::VisibleKeys<T> visible(mask, tokens_.middle(first, count), key_tokens,
                                                      first_key, num_keys);
                 if (visible.any == 0) return;
                 const auto key = keys.middle_rows(first_key, num_keys),
-                           value = values.middle_rows(first_key, visible.any);
+                           value = tile_values.middle_rows(0, visible.any);
                 if (count > Simd<T>::width)
                     absorb_tile<2>(first, visible, key, value);
                 else
@@ -175,6 +176,16 @@ class QueryBlock {
     void for_each_tile(auto&& f) const {
         for (Index first = 0; first < tokens_.count; first += lanes)
             f(first, std::min<Index>(lanes, tokens_.count - first));
+    }
+
+    /// Rows a multiple of 512 bytes apart fall on an eighth of the sets of a first cache or less, and would push
+    /// each other out while all queries of the block read them: such are copied.
+    MatrixView<const T> close_together(MatrixView<const T> rows) {
+        if (rows.row_stride * Index(sizeof(T)) % 512 != 0) return rows;
+        const Index spacing = rows.cols + 64 / Index(sizeof(T));
+        T* const copy = detail::workspace<T, detail::Workspace::values>().require(Tile::keys * spacing);
+        for (Index i = 0; i < rows.rows; ++i) std::copy_n(&rows(i, 0), rows.cols, copy + i * spacing);
+        return {copy, rows.rows, rows.cols, spacing, 1};
     }
 
     template <int vectors>

@@ -51,7 +51,7 @@ struct OnAllThreads {
     void operator()(Index count, const auto& task) const { parallel_for(count, task); }
 };
 
-enum class Workspace { left, right, product, attention };
+enum class Workspace { left, right, product, attention, values };
 
 /// Memory that a thread keeps from one product to the next.
 template <Real T, Workspace>

@@ -103,12 +103,12 @@ namespace detail {
 
 /// The bits of the lanes as integers, and back.
 template <Real T>
-typename Simd<T>::Mask to_bits(Simd<T> x) {
+[[gnu::always_inline]] inline typename Simd<T>::Mask to_bits(Simd<T> x) {
     return reinterpret_cast<typename Simd<T>::Mask>(x.lanes);
 }
 
 template <Real T>
-Simd<T> from_bits(typename Simd<T>::Mask bits) {
+[[gnu::always_inline]] inline Simd<T> from_bits(typename Simd<T>::Mask bits) {
     return reinterpret_cast<typename Simd<T>::Lanes>(bits);
 }
 
@@ -116,31 +116,31 @@ Simd<T> from_bits(typename Simd<T>::Mask bits) {
 
 /// Lane by lane: mask ? a : b.
 template <Real T>
-Simd<T> select(typename Simd<T>::Mask mask, Simd<T> a, Simd<T> b) {
+[[gnu::always_inline]] inline Simd<T> select(typename Simd<T>::Mask mask, Simd<T> a, Simd<T> b) {
     return mask ? a.lanes : b.lanes;
 }
 
 /// a > b ? a : b, hence b where either is NaN.
 template <Real T>
-Simd<T> max(Simd<T> a, Simd<T> b) {
+[[gnu::always_inline]] inline Simd<T> max(Simd<T> a, Simd<T> b) {
     return select<T>(a > b, a, b);
 }
 
 /// a < b ? a : b, hence b where either is NaN.
 template <Real T>
-Simd<T> min(Simd<T> a, Simd<T> b) {
+[[gnu::always_inline]] inline Simd<T> min(Simd<T> a, Simd<T> b) {
     return select<T>(a < b, a, b);
 }
 
 template <Real T>
-Simd<T> abs(Simd<T> x) {
+[[gnu::always_inline]] inline Simd<T> abs(Simd<T> x) {
     using Bits = typename Simd<T>::Bits;
     return detail::from_bits<T>(detail::to_bits(x) & std::numeric_limits<Bits>::max());
 }
 
 /// a b + c, rounded once where the target has the instruction. It is spelt out: whether the compiler
 /// contracts an expression may differ between two places, and with it the bits.
-inline Simd<float> fma(Simd<float> a, Simd<float> b, Simd<float> c) {
+[[gnu::always_inline]] inline Simd<float> fma(Simd<float> a, Simd<float> b, Simd<float> c) {
 #if defined(__AVX512F__)
     return Simd<float>(_mm512_fmadd_ps(a.lanes, b.lanes, c.lanes));
 #elif defined(__FMA__)
@@ -152,7 +152,7 @@ inline Simd<float> fma(Simd<float> a, Simd<float> b, Simd<float> c) {
 #endif
 }
 
-inline Simd<double> fma(Simd<double> a, Simd<double> b, Simd<double> c) {
+[[gnu::always_inline]] inline Simd<double> fma(Simd<double> a, Simd<double> b, Simd<double> c) {
 #if defined(__AVX512F__)
     return Simd<double>(_mm512_fmadd_pd(a.lanes, b.lanes, c.lanes));
 #elif defined(__FMA__)
@@ -166,19 +166,21 @@ inline Simd<double> fma(Simd<double> a, Simd<double> b, Simd<double> c) {
 
 #if defined(__AVX512DQ__)
 /// x minus the nearest whole number.
-inline Simd<float> fraction(Simd<float> x) {
+[[gnu::always_inline]] inline Simd<float> fraction(Simd<float> x) {
     return Simd<float>(_mm512_reduce_ps(x.lanes, 0));
 }
-inline Simd<double> fraction(Simd<double> x) {
+[[gnu::always_inline]] inline Simd<double> fraction(Simd<double> x) {
     return Simd<double>(_mm512_reduce_pd(x.lanes, 0));
 }
 
 /// a 2^n for whole n; 0 where x < lowest.
-inline Simd<float> scale_normal(Simd<float> a, Simd<float> n, Simd<float> x, float lowest) {
+[[gnu::always_inline]] inline Simd<float> scale_normal(Simd<float> a, Simd<float> n, Simd<float> x,
+                                                       float lowest) {
     return Simd<float>(_mm512_maskz_scalef_ps(
         _mm512_cmp_ps_mask(x.lanes, Simd<float>(lowest).lanes, _CMP_NLT_UQ), a.lanes, n.lanes));
 }
-inline Simd<double> scale_normal(Simd<double> a, Simd<double> n, Simd<double> x, double lowest) {
+[[gnu::always_inline]] inline Simd<double> scale_normal(Simd<double> a, Simd<double> n, Simd<double> x,
+                                                        double lowest) {
     return Simd<double>(_mm512_maskz_scalef_pd(
         _mm512_cmp_pd_mask(x.lanes, Simd<double>(lowest).lanes, _CMP_NLT_UQ), a.lanes, n.lanes));
 }

@@ -16,7 +16,7 @@ namespace detail {
 
 /// coefficients[0] + coefficients[1] x + ..., by Horner's rule.
 template <Real T, std::size_t count>
-Simd<T> polynomial(Simd<T> x, const std::array<T, count>& coefficients) {
+[[gnu::always_inline]] inline Simd<T> polynomial(Simd<T> x, const std::array<T, count>& coefficients) {
     Simd<T> value(coefficients[count - 1]);
     unrolled<int(count) - 1>(
         [&](auto i) { value = fma(value, x, Simd<T>(coefficients[count - 2 - std::size_t(int(i))])); });
@@ -54,14 +54,14 @@ struct ExpConstants<double> {
 
 /// 2^n for a whole number n within the range of normal numbers.
 template <Real T>
-Simd<T> power_of_two(Simd<T> n) {
+[[gnu::always_inline]] inline Simd<T> power_of_two(Simd<T> n) {
     using Constants = ExpConstants<T>;
     return from_bits<T>(to_bits(n + Simd<T>(Constants::round)) << Constants::mantissa_bits);
 }
 
 /// factor x, rounded to a whole number.
 template <Real T>
-Simd<T> round_scaled(Simd<T> x, T factor) {
+[[gnu::always_inline]] inline Simd<T> round_scaled(Simd<T> x, T factor) {
     const Simd<T> round(ExpConstants<T>::round);
     return fma(x, Simd<T>(factor), round) - round;
 }
@@ -71,7 +71,7 @@ Simd<T> round_scaled(Simd<T> x, T factor) {
 /// Within 1 ulp or so, subnormal results too; exp(-infinity) = 0, overflow gives infinity, NaN stays NaN.
 /// x = n ln 2 + r with n whole and |r| <= ln(2) / 2; exp x = 2^n exp r (Cody, Waite 1980).
 template <Real T>
-Simd<T> exp(Simd<T> x) {
+[[gnu::always_inline]] inline Simd<T> exp(Simd<T> x) {
     using Constants = detail::ExpConstants<T>;
     // In this order of the arguments a NaN passes through.
     x = min(Simd<T>(Constants::highest), max(Simd<T>(Constants::lowest), x));
@@ -111,7 +111,7 @@ struct Exp2Constants<double> {
 /// The weight of a softmax: 2^x for x <= 1, within 2 ulp, exactly 1 for 0, exactly 0 where the result would
 /// be subnormal (processors are slow with those) and for -infinity; NaN stays NaN.
 template <Real T>
-Simd<T> exp2_weight(Simd<T> x) {
+[[gnu::always_inline]] inline Simd<T> exp2_weight(Simd<T> x) {
     using Constants = detail::Exp2Constants<T>;
 #if defined(__AVX512DQ__)
     const Simd<T> r = fraction(x);
@@ -164,7 +164,7 @@ struct ErfConstants<double> {
 
 /// erfcx(factor x).
 template <Real T>
-Simd<T> scaled_erfc(Simd<T> x, T factor) {
+[[gnu::always_inline]] inline Simd<T> scaled_erfc(Simd<T> x, T factor) {
     using Constants = ErfConstants<T>;
     const Simd<T> pole(Constants::pole), above = fma(x, Simd<T>(factor), pole),
                                          below = fma(x, Simd<T>(factor), -pole);
@@ -175,7 +175,7 @@ Simd<T> scaled_erfc(Simd<T> x, T factor) {
 /// exp(-scale z^2) for scale a power of two. The rounding error of z^2, which exp would magnify, is corrected
 /// where the target has fma.
 template <Real T>
-Simd<T> exp_minus_square(Simd<T> z, T scale) {
+[[gnu::always_inline]] inline Simd<T> exp_minus_square(Simd<T> z, T scale) {
     const Simd<T> square = z * z;
     const Simd<T> error = fma(z, z, -square);
     const Simd<T> value = exp(square * Simd<T>(-scale));
@@ -190,7 +190,7 @@ struct NormalDistribution {
 
 /// Phi keeps its relative accuracy where it is small: it is erfc(|x| / sqrt 2) / 2 or one minus that.
 template <Real T>
-NormalDistribution<T> normal_distribution(Simd<T> x) {
+[[gnu::always_inline]] inline NormalDistribution<T> normal_distribution(Simd<T> x) {
     const Simd<T> zero(T(0)), one(T(1)), half(T(0.5));
     const Simd<T> size = min(Simd<T>(ErfConstants<T>::largest * T(1.41)), abs(x));
     const Simd<T> gaussian = exp_minus_square(size, T(0.5));
@@ -202,7 +202,7 @@ NormalDistribution<T> normal_distribution(Simd<T> x) {
 
 /// Within 2 ulp or so, also near 0; erf(+-infinity) = +-1, NaN stays NaN.
 template <Real T>
-Simd<T> erf(Simd<T> x) {
+[[gnu::always_inline]] inline Simd<T> erf(Simd<T> x) {
     using Constants = detail::ErfConstants<T>;
     const Simd<T> zero(T(0)), one(T(1));
     const Simd<T> z = min(Simd<T>(Constants::largest), abs(x));

@@ -37,19 +37,17 @@ struct QueryPlace {
     Index seat, batch_head, first, count;
 };
 
-/// Later queries first: where the mask is causal they take longest, and the last task to be taken should be a
-/// short one.
+/// A head after the other, so that its keys and values stay in the cache. Later queries first: where the mask
+/// is causal they take longest, and the last task to be taken should be a short one.
 inline List<QueryPlace> query_places(const List<TokenRun>& seats, const HeadShape& shape, Index max_queries) {
     List<QueryPlace> places;
-    for (Index seat = Index(seats.size()) - 1; seat >= 0; --seat) {
-        const Index tokens = seats[std::size_t(seat)].count;
-        if (tokens == 0) continue;
-        for (Index block = (tokens - 1) / max_queries; block >= 0; --block)
-            for (Index batch_head = 0; batch_head < shape.batch_heads(); ++batch_head) {
-                const Index first = block * max_queries;
+    for (Index batch_head = 0; batch_head < shape.batch_heads(); ++batch_head)
+        for (Index seat = Index(seats.size()) - 1; seat >= 0; --seat) {
+            const Index tokens = seats[std::size_t(seat)].count,
+                        blocks = (tokens + max_queries - 1) / max_queries;
+            for (Index first = (blocks - 1) * max_queries; first >= 0; first -= max_queries)
                 places.push_back({seat, batch_head, first, std::min(max_queries, tokens - first)});
-            }
-    }
+        }
     return places;
 }
 
