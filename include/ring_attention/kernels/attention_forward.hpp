@@ -178,8 +178,8 @@ class QueryBlock {
             f(first, std::min<Index>(lanes, tokens_.count - first));
     }
 
-    /// Rows a multiple of 512 bytes apart fall on an eighth of the sets of a first cache or less, and would push
-    /// each other out while all queries of the block read them: such are copied.
+    /// Rows a multiple of 512 bytes apart fall on an eighth of the sets of a first cache or less, and would
+    /// push each other out while all queries of the block read them: such are copied.
     MatrixView<const T> close_together(MatrixView<const T> rows) {
         if (rows.row_stride * Index(sizeof(T)) % 512 != 0) return rows;
         const Index spacing = rows.cols + 64 / Index(sizeof(T));

@@ -30,6 +30,15 @@ T exp_shifted(const T* x, T shift, T* y, Index n) {
     return horizontal_sum(detail::accumulate<T>(n, Simd<T>(T(0)), whole, partial, detail::plus));
 }
 
+/// y += x.
+template <Real T>
+void add(const T* x, T* y, Index n) {
+    constexpr Index width = Simd<T>::width;
+    Index i = 0;
+    for (; i + width <= n; i += width) (Simd<T>::load(y + i) + Simd<T>::load(x + i)).store(y + i);
+    if (i < n) store_partial(load_partial(y + i, n - i) + load_partial(x + i, n - i), y + i, n - i);
+}
+
 /// GELU in its exact form, y = x Phi(x) with Phi(x) = (1 + erf(x / sqrt 2)) / 2 (Hendrycks, Gimpel 2016,
 /// 1606.08415). y may be x.
 template <Real T>

@@ -51,14 +51,25 @@ struct Block {
     };
 
     Matrix<T> forward(Matrix<T> x, Cache* cache, const auto& pass) const {
-        Matrix<T> branch = forward_layer(attn_norm, x, cache ? &cache->attn_norm : nullptr, pass);
-        branch = forward_layer(attention, std::move(branch), cache ? &cache->attention : nullptr, pass);
+        const auto part = [&](auto member) { return cache ? &(cache->*member) : nullptr; };
+        Matrix<T> mixed =
+            attention.mix(attn_norm.forward(x, part(&Cache::attn_norm)), part(&Cache::attention), pass);
         if (pass.last_token_only) x = pass.last_rows(x);
-        add(forward_layer(attn_dropout, std::move(branch), cache ? &cache->attn_dropout : nullptr, pass), x);
+        add_branch(attention.out_proj, std::move(mixed), attn_dropout, x, pass,
+                   cache ? &cache->attention.out_proj : nullptr, part(&Cache::attn_dropout));
 
-        branch = forward_layer(ffn_norm, x, cache ? &cache->ffn_norm : nullptr, pass);
-        branch = forward_layer(feed_forward, std::move(branch), cache ? &cache->feed_forward : nullptr, pass);
-        add(forward_layer(ffn_dropout, std::move(branch), cache ? &cache->ffn_dropout : nullptr, pass), x);
+        if (cache || pass.masks) {
+            Matrix<T> inner = feed_forward.activate(ffn_norm.forward(x, part(&Cache::ffn_norm)),
+                                                    part(&Cache::feed_forward));
+            add_branch(feed_forward.down, std::move(inner), ffn_dropout, x, pass,
+                       cache ? &cache->feed_forward.down : nullptr, part(&Cache::ffn_dropout));
+            return x;
+        }
+        feed_forward.for_each_block(x.rows(), [&](Index first, Index count) {
+            Matrix<T> inner =
+                feed_forward.activate(ffn_norm.forward(x.middleRows(first, count), nullptr), nullptr);
+            feed_forward.down.add_forward(std::move(inner), nullptr, view(x).middle_rows(first, count));
+        });
         return x;
     }
 
@@ -87,8 +98,20 @@ struct Block {
     }
 
   private:
+    /// x += dropout(dense(branch)).
+    static void add_branch(const auto& dense, Matrix<T> branch, const auto& dropout, Matrix<T>& x,
+                           const auto& pass, auto* dense_cache, auto* dropout_cache) {
+        if (options.dropout > 0 && pass.masks)
+            return add(dropout.forward(dense.forward(std::move(branch), dense_cache), dropout_cache, pass),
+                       x);
+        if (dropout_cache) *dropout_cache = {};
+        dense.add_forward(std::move(branch), dense_cache, view(x));
+    }
+
     static void add(const Matrix<T>& branch, Matrix<T>& x) {
-        parallel_rows(x.rows(), [&](Index row) { x.row(row) += branch.row(row); });
+        parallel_rows(x.rows(), [&](Index row) {
+            ring_attention::add(branch.row(row).data(), x.row(row).data(), options.width);
+        });
     }
 };
 

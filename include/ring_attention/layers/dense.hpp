@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include <ring_attention/core/random.hpp>
+#include <ring_attention/kernels/elementwise.hpp>
 #include <ring_attention/kernels/product.hpp>
 #include <ring_attention/layers/layer.hpp>
 
@@ -31,6 +32,15 @@ struct Dense {
         apply(x, {0, Out}, y, [](Index, Index, std::span<T>) {});
         if (cache) cache->input = std::move(x);
         return y;
+    }
+
+    /// sums (tokens, Out) += the output.
+    void add_forward(Matrix<T> x, Cache* cache, MatrixView<T> sums) const {
+        Matrix<T> y(x.rows(), Out);
+        apply(x, {0, Out}, y, [&](Index row, Index col, std::span<const T> numbers) {
+            add(numbers.data(), &sums(row, col), Index(numbers.size()));
+        });
+        if (cache) cache->input = std::move(x);
     }
 
     /// y (tokens, columns.count) becomes these columns of the output; then(row, column of y, numbers) is

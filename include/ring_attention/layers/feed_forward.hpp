@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include <ring_attention/layers/dense.hpp>
 #include <ring_attention/layers/gelu.hpp>
 
@@ -12,7 +14,7 @@ template <class T, Index Width, Index Inner>
 struct FeedForward {
     using Scalar = T;
     static constexpr Index in_width = Width, out_width = Width;
-    static constexpr Index tokens_at_once = 4096;
+    static constexpr Index tokens_at_once = 2048;
 
     Dense<T, Width, Inner> up;
     Dense<T, Inner, Width> down;
@@ -29,21 +31,39 @@ struct FeedForward {
     };
 
     Matrix<T> forward(Matrix<T> x, Cache* cache) const {
-        if (!cache && x.rows() > tokens_at_once) return forward_in_blocks(std::move(x));
-        Matrix<T> inner(x.rows(), Inner), activated;
+        Matrix<T> y = Matrix<T>::Zero(x.rows(), Width);
+        if (cache)
+            y = down.forward(activate(std::move(x), cache), &cache->down);
+        else
+            for_each_block(x.rows(), [&](Index first, Index count) {
+                y.middleRows(first, count) =
+                    down.forward(activate(x.middleRows(first, count), nullptr), nullptr);
+            });
+        return y;
+    }
+
+    /// gelu(up(x)): [tokens, Width] => [tokens, Inner].
+    Matrix<T> activate(Matrix<T> x, Cache* cache) const {
+        Matrix<T> inner(x.rows(), Inner);
         if (!cache) {
             up.apply(x, {0, Inner}, inner, [](Index, Index, std::span<T> numbers) {
                 gelu(numbers.data(), numbers.data(), Index(numbers.size()));
             });
-            return down.forward(std::move(inner), nullptr);
+            return inner;
         }
-        activated.resize(x.rows(), Inner);
-        up.apply(x, {0, Inner}, inner, [&](Index row, Index col, std::span<T> numbers) {
+        Matrix<T> activated(x.rows(), Inner);
+        up.apply(x, {0, Inner}, inner, [&](Index row, Index col, std::span<const T> numbers) {
             gelu(numbers.data(), &activated(row, col), Index(numbers.size()));
         });
         cache->up.input = std::move(x);
         cache->activation.input = std::move(inner);
-        return down.forward(std::move(activated), &cache->down);
+        return activated;
+    }
+
+    /// Calls f(first, count) for blocks of tokens.
+    static void for_each_block(Index tokens, auto&& f) {
+        for (Index first = 0; first < tokens; first += tokens_at_once)
+            f(first, std::min(tokens_at_once, tokens - first));
     }
 
     Matrix<T> backward(Matrix<T> d, const Cache& cache, const SeatGradients<FeedForward>& gradients) const {
@@ -52,15 +72,6 @@ struct FeedForward {
         d = Gelu<T, Inner>::input_gradient(std::move(d), cache.activation);
         return up.backward(std::move(d), cache.up,
                            gradients.part([](auto& layer) -> auto& { return layer.up; }));
-    }
-
-  private:
-    Matrix<T> forward_in_blocks(Matrix<T> x) const {
-        for (Index first = 0; first < x.rows(); first += tokens_at_once) {
-            auto block = x.middleRows(first, std::min(tokens_at_once, x.rows() - first));
-            block = forward(Matrix<T>(block), nullptr);
-        }
-        return x;
     }
 };
 

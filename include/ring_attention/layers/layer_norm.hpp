@@ -29,22 +29,24 @@ struct LayerNorm {
         RowVector<T> inverse_deviation;  // [tokens]
     };
 
-    Matrix<T> forward(Matrix<T> x, Cache* cache) const {
+    Matrix<T> forward(const Matrix<T>& x, Cache* cache) const {
+        Matrix<T> y(x.rows(), Width);
         RowVector<T> inverse_deviation(x.rows());
+        if (cache) cache->normalised.resize(x.rows(), Width);
         parallel_rows(x.rows(), [&](Index i) {
             // In double: the errors of a norm would be the largest of a block in float.
             static thread_local RowVector<double> row(Width);
             row = x.row(i).template cast<double>();
             row.array() -= sum(row.data(), Width) / double(Width);
             const double variance = dot(row.data(), row.data(), Width) / double(Width);
-            const double deviation = std::sqrt(variance + epsilon);
-            row /= deviation;
-            inverse_deviation[i] = T(1 / deviation);
-            x.row(i) = row.template cast<T>();
+            inverse_deviation[i] = T(1 / std::sqrt(variance + epsilon));
+            row /= std::sqrt(variance + epsilon);
+            y.row(i) = row.template cast<T>();
+            if (cache) cache->normalised.row(i) = y.row(i);
+            y.row(i) = y.row(i).cwiseProduct(gamma) + beta;
         });
-        if (cache) *cache = {x, std::move(inverse_deviation)};
-        parallel_rows(x.rows(), [&](Index i) { x.row(i) = x.row(i).cwiseProduct(gamma) + beta; });
-        return x;
+        if (cache) cache->inverse_deviation = std::move(inverse_deviation);
+        return y;
     }
 
     /// With n = normalised and d_n = d_y gamma: d_x = (d_n - mean(d_n) - n mean(d_n n)) / deviation.

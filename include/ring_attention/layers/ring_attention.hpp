@@ -36,6 +36,11 @@ struct RingAttention {
     };
 
     Matrix<T> forward(Matrix<T> x, Cache* cache, const auto& pass) const {
+        return out_proj.forward(mix(std::move(x), cache, pass), cache ? &cache->out_proj : nullptr);
+    }
+
+    /// Attention without out_proj.
+    Matrix<T> mix(Matrix<T> x, Cache* cache, const auto& pass) const {
         const HeadShape shape{pass.batch, Heads, head_dim};
         Travellers<T> key_value(pass.share, shape);
         Matrix<T> query = project(x, pass, key_value.views()), merged(query.rows(), Width);
@@ -52,11 +57,11 @@ struct RingAttention {
             cache->key_value = std::move(key_value);
             cache->log_sum_exp = std::move(log_sum_exp);
         }
-        return out_proj.forward(std::move(merged), cache ? &cache->out_proj : nullptr);
+        return merged;
     }
 
     /// In a stream: the next tokens' queries, and their keys and values together with all before them.
-    Matrix<T> forward(Matrix<T> x, Cache*, const StreamPass<T>& pass) const {
+    Matrix<T> mix(Matrix<T> x, Cache*, const StreamPass<T>& pass) const {
         const HeadShape shape{pass.batch, Heads, head_dim};
         KeyValueCache<T>& cache = pass.memory.next_cache(shape);
         const Matrix<T> query = project(x, pass, {cache.at(pass.share.next)});
@@ -65,7 +70,7 @@ struct RingAttention {
         attend_to_cache<T>(heads_of(query.data(), tokens, shape, Width)[0], tokens[0],
                            cache.up_to(pass.share.next), heads_of(merged.data(), tokens, shape, Width)[0],
                            shape);
-        return out_proj.forward(std::move(merged), nullptr);
+        return merged;
     }
 
     Matrix<T> backward(Matrix<T> d, const Cache& cache, const SeatGradients<RingAttention>& gradients,
