@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <string>
 
+#include <ring_attention/core/parallel.hpp>
 #include <ring_attention/core/types.hpp>
 #include <ring_attention/ring/layout.hpp>
 #include <ring_attention/ring/ring.hpp>
@@ -21,15 +22,15 @@ Run rows_of_seat(const auto& share, Index batch, Index seat) {
 
 namespace detail {
 
-/// Calls f(number of the token in [batch, tokens], row of the first of them, how many) for runs of tokens
-/// that lie together in both.
-void for_each_run(const Share& share, Index batch, auto&& f) {
+/// Calls f(number of the token in [batch, tokens], its row) for all tokens of a rank, on all threads.
+void for_each_token_and_row(const Share& share, Index batch, auto&& f) {
     for (Index seat = 0; seat < share.num_seats(); ++seat) {
         const TokenRun tokens = share.tokens(seat);
         const Index offset = tokens.first - share.first_position();
-        for (Index b = 0; b < batch; ++b)
-            f(b * share.num_tokens() + offset, rows_of_seat(share, batch, seat).first + b * tokens.count,
-              tokens.count);
+        const Run rows = rows_of_seat(share, batch, seat);
+        parallel_for_in_runs(rows.count, 256, [&](Index i) {
+            f(i / tokens.count * share.num_tokens() + offset + i % tokens.count, rows.first + i);
+        });
     }
 }
 
@@ -39,8 +40,8 @@ void for_each_run(const Share& share, Index batch, auto&& f) {
 template <class T>
 Matrix<T> enter_seats(const T* numbers, Index batch, Index width, const Share& share) {
     Matrix<T> rows(batch * share.num_tokens(), width);
-    detail::for_each_run(share, batch, [&](Index token, Index row, Index count) {
-        std::copy_n(numbers + token * width, count * width, rows.data() + row * width);
+    detail::for_each_token_and_row(share, batch, [&](Index token, Index row) {
+        std::copy_n(numbers + token * width, width, rows.data() + row * width);
     });
     return rows;
 }
@@ -49,8 +50,8 @@ Matrix<T> enter_seats(const T* numbers, Index batch, Index width, const Share& s
 template <class T>
 void leave_seats(const Matrix<T>& rows, Index batch, const Share& share, T* numbers) {
     const Index width = rows.cols();
-    detail::for_each_run(share, batch, [&](Index token, Index row, Index count) {
-        std::copy_n(rows.data() + row * width, count * width, numbers + token * width);
+    detail::for_each_token_and_row(share, batch, [&](Index token, Index row) {
+        std::copy_n(rows.data() + row * width, width, numbers + token * width);
     });
 }
 
