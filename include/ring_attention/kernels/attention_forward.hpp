@@ -96,7 +96,7 @@ class QueryBlock {
     static constexpr int lanes = Tile::lanes;
 
   public:
-    static constexpr Index max_queries = 8 * lanes;
+    static constexpr Index max_queries = 16 * lanes;
 
     /// query: (M, D); `tokens` are their places. scale: of the scores.
     QueryBlock(MatrixView<const T> query, const TokenRun& tokens, T scale)

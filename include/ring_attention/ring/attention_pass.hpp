@@ -51,6 +51,16 @@ inline List<QueryPlace> query_places(const List<TokenRun>& seats, const HeadShap
     return places;
 }
 
+/// How many queries a task takes: many, for they share what they read, but so that there are tasks for all
+/// threads. No bit depends on it.
+template <class T>
+Index queries_at_once(const List<TokenRun>& seats, const HeadShape& shape) {
+    constexpr Index lanes = AttentionTile<T>::lanes;
+    Index queries = 0;
+    for (const TokenRun& tokens : seats) queries += shape.batch_heads() * tokens.count;
+    return std::clamp(queries / (8 * num_threads()) / lanes * lanes, lanes, QueryBlock<T>::max_queries);
+}
+
 /// Where queries are from one visit to the next: their output so far lies in its place.
 template <class T>
 struct QueriesSoFar {
@@ -74,7 +84,7 @@ void attend(R& ring, const Share& share, const HeadShape& shape, const Mask& mas
             const SeatQueries<T>& queries, const KeyValues<const T>& key_value,
             std::span<const std::byte> sent, const SeatAttention<T>& result) {
     const List<detail::QueryPlace> places =
-        detail::query_places(queries.tokens, shape, QueryBlock<T>::max_queries);
+        detail::query_places(queries.tokens, shape, detail::queries_at_once<T>(queries.tokens, shape));
     const T scale = detail::score_scale<T>(shape);
     detail::QueriesSoFar<T> so_far =
         ring.ranks() > 1 ? detail::QueriesSoFar<T>(queries.tokens, shape) : detail::QueriesSoFar<T>();

@@ -16,7 +16,7 @@ void attend_to_cache(const HeadsView<const T>& query, const TokenRun& tokens,
     const List<detail::QueryPlace> places = detail::query_places({tokens}, shape, QueryBlock<T>::max_queries);
     RowVector<T> log_sum_exp(shape.batch_heads() * tokens.count);
     parallel_for(Index(places.size()), [&](Index i) {
-        const auto& [seat, batch_head, first, count] = places[std::size_t(i)];
+        const auto& [at, batch_head, first, count] = places[std::size_t(i)];
         QueryBlock<T> block(query(batch_head).middle_rows(first, count), tokens.middle(first, count),
                             detail::score_scale<T>(shape));
         block.absorb(cached.key(batch_head), cached.value(batch_head), cached.tokens, Mask{});
