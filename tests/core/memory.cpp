@@ -102,6 +102,7 @@ TEST_CASE("memory: blocks begin on a boundary of 64 bytes, are as large as said 
                 const std::size_t wanted = 1 + numbers.bits() % 3000;
                 blocks.emplace_back(wanted);
                 CHECK(blocks.back().size >= wanted);
+                CHECK(blocks.back().size % 64 == 0);
                 CHECK(on_boundary(blocks.back().data));
                 std::fill_n(static_cast<unsigned char*>(blocks.back().data), blocks.back().size,
                             static_cast<unsigned char>(i));
@@ -180,6 +181,10 @@ TEST_CASE("memory: release_memory gives back what is kept, and nothing that is i
         CHECK(support::SystemMemory::instance().bytes() - before == 6400);
         CHECK(requests_of([] { Bytes(3200); }) == 1);
         CHECK(requests_of([] { Bytes(3200); }) == 0);
+        ra::release_memory();
+        { const Bytes little(1); }
+        ra::release_memory();
+        CHECK(support::SystemMemory::instance().bytes() - before == 6400);
     });
 }
 
