@@ -41,9 +41,11 @@ class MemoryPool {
             count_in(size);
             return block.data;
         }
+        const std::size_t in_use = in_use_ + size;
+        release_all_but(2 * std::max(most_in_use_, in_use) - in_use);
+        void* const data = ::operator new(size, alignment);
         count_in(size);
-        release_all_but(2 * most_in_use_ - in_use_);
-        return ::operator new(size, alignment);
+        return data;
     }
 
     void give_back(void* data, std::size_t size) noexcept {
@@ -51,6 +53,7 @@ class MemoryPool {
         try {
             kept_.insert(first_of_size(size), {data, size});
             kept_bytes_ += size;
+            release_all_but(2 * most_in_use_ - in_use_);
         } catch (const std::bad_alloc&) {
             ::operator delete(data, alignment);
         }

@@ -65,9 +65,16 @@ class Owned : public Eigen::Map<Plain, Eigen::Aligned64> {
     Owned(Buffer<T> buffer, Index rows, Index cols)
         : Numbers(buffer.data(), rows, cols), buffer_(std::move(buffer)) {}
 
+    /// `numbers` may speak of these here, so they stay until the new ones are there.
     void assign(const auto& numbers) {
-        resize(numbers.rows(), numbers.cols());
-        Numbers::operator=(numbers);
+        if (numbers.size() == this->size()) {
+            place(numbers.rows(), numbers.cols());
+            Numbers::operator=(numbers);
+        } else {
+            Owned fresh(numbers.rows(), numbers.cols());
+            fresh.Numbers::operator=(numbers);
+            swap(fresh);
+        }
     }
 
     /// An Eigen::Map is moved to other numbers by being made again.
