@@ -12,6 +12,13 @@ void parallel_rows(Index rows, const auto& f) {
     parallel_for_in_runs(rows, 32, f);
 }
 
+template <class T>
+Matrix<T> copy_of_rows(const Matrix<T>& from, Index first, Index count) {
+    Matrix<T> rows(count, from.cols());
+    parallel_rows(count, [&](Index i) { rows.row(i) = from.row(first + i); });
+    return rows;
+}
+
 /// Adds f(row), a row of numbers, to `sums`: the finished sum over rows first ... first + count - 1, in this
 /// order. f(row, first column, number of columns) gives a part of the row as an Eigen expression.
 template <class T>

@@ -65,10 +65,9 @@ struct Block {
                        cache ? &cache->feed_forward.down : nullptr, part(&Cache::ffn_dropout));
             return x;
         }
-        feed_forward.for_each_block(x.rows(), [&](Index first, Index count) {
-            Matrix<T> inner =
-                feed_forward.activate(ffn_norm.forward(x.middleRows(first, count), nullptr), nullptr);
-            feed_forward.down.add_forward(std::move(inner), nullptr, view(x).middle_rows(first, count));
+        feed_forward.for_each_block(x, [&](const Matrix<T>& block, Index first) {
+            feed_forward.down.add_forward(feed_forward.activate(ffn_norm.forward(block, nullptr), nullptr),
+                                          nullptr, view(x).middle_rows(first, block.rows()));
         });
         return x;
     }

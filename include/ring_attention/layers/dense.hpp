@@ -29,7 +29,7 @@ struct Dense {
 
     Matrix<T> forward(Matrix<T> x, Cache* cache) const {
         Matrix<T> y(x.rows(), Out);
-        apply(x, {0, Out}, y, [](Index, Index, std::span<T>) {});
+        apply(x, {0, Out}, view(y), [](Index, Index, std::span<T>) {});
         if (cache) cache->input = std::move(x);
         return y;
     }
@@ -37,7 +37,7 @@ struct Dense {
     /// sums (tokens, Out) += the output.
     void add_forward(Matrix<T> x, Cache* cache, MatrixView<T> sums) const {
         Matrix<T> y(x.rows(), Out);
-        apply(x, {0, Out}, y, [&](Index row, Index col, std::span<const T> numbers) {
+        apply(x, {0, Out}, view(y), [&](Index row, Index col, std::span<const T> numbers) {
             add(numbers.data(), &sums(row, col), Index(numbers.size()));
         });
         if (cache) cache->input = std::move(x);
@@ -45,8 +45,8 @@ struct Dense {
 
     /// y (tokens, columns.count) becomes these columns of the output; then(row, column of y, numbers) is
     /// called for pieces of its rows as soon as they are done, while they are in the cache.
-    void apply(const Matrix<T>& x, Run columns, Matrix<T>& y, auto&& then) const {
-        parallel_multiply_then<T>(view(x), view(kernel).middle_cols(columns.first, columns.count), view(y),
+    void apply(const Matrix<T>& x, Run columns, MatrixView<T> y, auto&& then) const {
+        parallel_multiply_then<T>(view(x), view(kernel).middle_cols(columns.first, columns.count), y,
                                   [&](MatrixView<T> tile, Index first_row, Index first_col) {
                                       using Piece = Eigen::Map<Eigen::Array<T, 1, Eigen::Dynamic>>;
                                       for (Index row = 0; row < tile.rows; ++row) {

@@ -14,7 +14,7 @@ template <class T, Index Width, Index Inner>
 struct FeedForward {
     using Scalar = T;
     static constexpr Index in_width = Width, out_width = Width;
-    static constexpr Index tokens_at_once = 2048;
+    static constexpr Index tokens_at_once = 4096;
 
     Dense<T, Width, Inner> up;
     Dense<T, Inner, Width> down;
@@ -31,14 +31,12 @@ struct FeedForward {
     };
 
     Matrix<T> forward(Matrix<T> x, Cache* cache) const {
-        Matrix<T> y = Matrix<T>::Zero(x.rows(), Width);
-        if (cache)
-            y = down.forward(activate(std::move(x), cache), &cache->down);
-        else
-            for_each_block(x.rows(), [&](Index first, Index count) {
-                y.middleRows(first, count) =
-                    down.forward(activate(x.middleRows(first, count), nullptr), nullptr);
-            });
+        if (cache) return down.forward(activate(std::move(x), cache), &cache->down);
+        Matrix<T> y(x.rows(), Width);
+        for_each_block(x, [&](const Matrix<T>& block, Index first) {
+            down.apply(activate(block, nullptr), {0, Width}, view(y).middle_rows(first, block.rows()),
+                       [](Index, Index, std::span<const T>) {});
+        });
         return y;
     }
 
@@ -46,13 +44,13 @@ struct FeedForward {
     Matrix<T> activate(Matrix<T> x, Cache* cache) const {
         Matrix<T> inner(x.rows(), Inner);
         if (!cache) {
-            up.apply(x, {0, Inner}, inner, [](Index, Index, std::span<T> numbers) {
+            up.apply(x, {0, Inner}, view(inner), [](Index, Index, std::span<T> numbers) {
                 gelu(numbers.data(), numbers.data(), Index(numbers.size()));
             });
             return inner;
         }
         Matrix<T> activated(x.rows(), Inner);
-        up.apply(x, {0, Inner}, inner, [&](Index row, Index col, std::span<const T> numbers) {
+        up.apply(x, {0, Inner}, view(inner), [&](Index row, Index col, std::span<const T> numbers) {
             gelu(numbers.data(), &activated(row, col), Index(numbers.size()));
         });
         cache->up.input = std::move(x);
@@ -60,10 +58,11 @@ struct FeedForward {
         return activated;
     }
 
-    /// Calls f(first, count) for blocks of tokens.
-    static void for_each_block(Index tokens, auto&& f) {
-        for (Index first = 0; first < tokens; first += tokens_at_once)
-            f(first, std::min(tokens_at_once, tokens - first));
+    /// Calls f(block, its first row) for blocks of tokens.
+    static void for_each_block(const Matrix<T>& x, auto&& f) {
+        if (x.rows() <= tokens_at_once) return f(x, Index(0));
+        for (Index first = 0; first < x.rows(); first += tokens_at_once)
+            f(copy_of_rows(x, first, std::min(tokens_at_once, x.rows() - first)), first);
     }
 
     Matrix<T> backward(Matrix<T> d, const Cache& cache, const SeatGradients<FeedForward>& gradients) const {

@@ -124,12 +124,12 @@ struct RingAttention {
         };
         if (pass.last_token_only) {
             Matrix<T> last = pass.last_rows(x), query(last.rows(), Width), scratch(x.rows(), 2 * Width);
-            qkv.apply(last, {0, Width}, query, [](Index, Index, std::span<const T>) {});
-            qkv.apply(x, {Width, 2 * Width}, scratch, write);
+            qkv.apply(last, {0, Width}, view(query), [](Index, Index, std::span<const T>) {});
+            qkv.apply(x, {Width, 2 * Width}, view(scratch), write);
             return query;
         }
         Matrix<T> query(x.rows(), Width), scratch(x.rows(), 3 * Width);
-        qkv.apply(x, {0, 3 * Width}, scratch, [&](Index row, Index col, std::span<const T> numbers) {
+        qkv.apply(x, {0, 3 * Width}, view(scratch), [&](Index row, Index col, std::span<const T> numbers) {
             const auto to_query = std::size_t(std::clamp<Index>(Width - col, 0, Index(numbers.size())));
             std::copy_n(numbers.data(), to_query, &query(row, 0) + col);
             if (to_query < numbers.size())
