@@ -7,8 +7,9 @@
 #include <string>
 #include <vector>
 
-#include <ring_attention/core/parallel.hpp>
 #include <ring_attention/core/tensor.hpp>
+#include <ring_attention/kernels/elementwise.hpp>
+#include <ring_attention/kernels/rows.hpp>
 #include <ring_attention/layers/embedding.hpp>
 #include <ring_attention/ring/local_ring.hpp>
 
@@ -42,15 +43,11 @@ void check_targets(const Tensor<T, 3>& logits, const Tensor<Token, 2>& targets) 
 /// -ln softmax(logits)[target]; d = softmax(logits) - onehot(target).
 template <class T>
 double token_cross_entropy(const T* logits, Index vocabulary, Token target, T* d) {
-    const T largest = *std::max_element(logits, logits + vocabulary);
-    double sum = 0;
-    for (Index j = 0; j < vocabulary; ++j) {
-        d[j] = std::exp(logits[j] - largest);
-        sum += double(d[j]);
-    }
-    for (Index j = 0; j < vocabulary; ++j) d[j] = T(double(d[j]) / sum);
+    const T largest = maximum(logits, vocabulary);
+    const T sum = exp_shifted(logits, largest, d, vocabulary);
+    for (Index j = 0; j < vocabulary; ++j) d[j] /= sum;
     d[target] -= T(1);
-    return std::log(sum) - double(logits[target] - largest);
+    return std::log(double(sum)) - double(logits[target] - largest);
 }
 
 }  // namespace detail
@@ -66,7 +63,7 @@ CrossEntropy<T> cross_entropy(const Tensor<T, 3>& logits, const Tensor<Token, 2>
     CrossEntropy<T> result{0, 0, Tensor<T, 3>(batch, tokens, vocabulary), Tensor<double, 2>(batch, tokens)};
     result.d_logits.setZero();
     result.losses.setZero();
-    parallel_for(batch * tokens, [&](Index i) {
+    parallel_rows(batch * tokens, [&](Index i) {
         const Token target = targets.data()[i];
         if (target == ignored_target) return;
         result.losses.data()[i] = detail::token_cross_entropy(
