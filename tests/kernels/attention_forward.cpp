@@ -75,7 +75,7 @@ Result<T> run_with_interruptions(const HeadCase<T>& c, const std::vector<Index>&
     Rows<T> so_far(c.query.rows, c.query.cols, c.shape.gap + 2);
     std::vector<T> maximum(std::size_t(c.query.rows)), sum(maximum.size());
     block_of(c).suspend(so_far.view(), maximum.data(), sum.data());
-    const Rows<T> others(QueryBlock<T>::max_queries, c.query.cols + 3);  // NaN
+    const Rows<T> others(lanes<T> + 1, c.query.cols + 3);  // NaN
     for_each_chunk(c, chunks, [&](Index first, Index count) {
         auto block = block_of(c);
         block.resume(so_far.view(), maximum.data(), sum.data());
@@ -199,7 +199,7 @@ TEST_CASE_TEMPLATE("attention of a block: any head_dim, any distance between the
 TEST_CASE_TEMPLATE("attention of a block: keys in several chunks, with the block put away in between", T,
                    float, double) {
     const std::vector<std::vector<Index>> chunkings{
-        {1}, {7, 40}, {tile_keys<T>}, {tile_keys<T> + 1, 3}, {tile_keys<T> / 2, 2 * tile_keys<T>}};
+        {1, 30}, {7, 40}, {tile_keys<T>}, {tile_keys<T> + 1, 3}, {tile_keys<T> / 2, 2 * tile_keys<T>}};
     std::size_t turn = 0;
     for (const auto& chunks : chunkings)
         for (const Index num_queries : {Index(1), lanes<T> - 1, 2 * lanes<T> + 5, QueryBlock<T>::max_queries})
@@ -409,5 +409,4 @@ TEST_CASE("attention of a block: over 262144 keys rounding does not pile up") {
     };
     check_drift(0, 1.7);  // uniform with a deviation of 1
     check_drift(1, 1.7);
-    check_drift(1, 0);  // all weights are equal
 }
