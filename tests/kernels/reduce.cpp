@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -69,4 +70,21 @@ TEST_CASE_TEMPLATE("reduce: the maximum in every place, of negative numbers and 
             x[at] = T(-3);
             REQUIRE(ra::maximum<T>(x.data(), Index(n)) == -3);
         }
+}
+
+TEST_CASE_TEMPLATE("reduce: a number that is not finite is found in every place, and nothing else is", T,
+                   float, double) {
+    using Limits = std::numeric_limits<T>;
+    for (std::size_t n = 0; n < 100; ++n) {
+        std::vector<T> x(n, Limits::max());
+        for (std::size_t i = 1; i < n; i += 2) x[i] = i % 4 == 1 ? Limits::lowest() : -Limits::denorm_min();
+        REQUIRE(ra::all_finite<T>(x.data(), Index(n)));
+        for (std::size_t at = 0; at < n; ++at)
+            for (const T wild : {Limits::quiet_NaN(), Limits::infinity(), -Limits::infinity()}) {
+                const T tame = std::exchange(x[at], wild);
+                REQUIRE_FALSE(ra::all_finite<T>(x.data(), Index(n)));
+                REQUIRE(ra::all_finite<T>(x.data(), Index(at)));  // what lies behind is not looked at
+                x[at] = tame;
+            }
+    }
 }

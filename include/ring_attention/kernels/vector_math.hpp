@@ -108,8 +108,8 @@ struct Exp2Constants<double> {
 
 }  // namespace detail
 
-/// The weight of a softmax: 2^x for x <= 1, within 2 ulp, exactly 1 for 0, exactly 0 where the result would
-/// be subnormal (processors are slow with those) and for -infinity; NaN stays NaN.
+/// The weight of a softmax: 2^x for x <= 1, within 2 ulp or so, exactly 1 for 0, exactly 0 where the result
+/// would be subnormal (processors are slow with those) and for -infinity; NaN stays NaN.
 template <Real T>
 [[gnu::always_inline]] inline Simd<T> exp2_weight(Simd<T> x) {
     using Constants = detail::Exp2Constants<T>;
@@ -118,10 +118,11 @@ template <Real T>
     return scale_normal(fma(r, detail::polynomial(r, Constants::q), Simd<T>(T(1))), x - r, x,
                         Constants::lowest);
 #else
-    // In this order of the arguments a NaN passes through. 2^(lowest - 1) has the bits of 0.
-    x = max(Simd<T>(Constants::lowest - 1), x);
     const Simd<T> n = detail::round_scaled(x, T(1)), r = x - n;
-    return fma(r, detail::polynomial(r, Constants::q), Simd<T>(T(1))) * detail::power_of_two(n);
+    const Simd<T> weight =
+        fma(r, detail::polynomial(r, Constants::q), Simd<T>(T(1))) * detail::power_of_two(n);
+    // A NaN passes through. Far below `lowest` a weight may be anything, but no subnormal number.
+    return select<T>(x < Simd<T>(Constants::lowest), Simd<T>(T(0)), weight);
 #endif
 }
 
