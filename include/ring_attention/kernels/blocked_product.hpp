@@ -16,7 +16,7 @@
 namespace ring_attention::detail {
 
 /// How a product is cut (in elements). A task multiplies tile_rows of a by tile_cols of b: packed, both stay
-/// in the second cache. Of b, `cols` are packed at a time; of a, a few tiles for each thread. c += a b goes
+/// in the second cache. Of b, `cols` are packed at a time; of a, two tiles for each thread. c += a b goes
 /// through a block of add_rows x add_cols where k is deep.
 template <Real T>
 struct ProductBlock {
@@ -38,7 +38,7 @@ Index block_depth(Index k) {
 }
 
 struct OnThisThread {
-    Index tiles_at_once() const { return 2; }
+    Index tasks_wanted() const { return 1; }
 
     void operator()(Index count, const auto& task) const {
         for (Index i = 0; i < count; ++i) task(i);
@@ -46,7 +46,7 @@ struct OnThisThread {
 };
 
 struct OnAllThreads {
-    Index tiles_at_once() const { return 4 * num_threads(); }
+    Index tasks_wanted() const { return num_threads() == 1 ? 1 : 4 * num_threads(); }
 
     void operator()(Index count, const auto& task) const { parallel_for(count, task); }
 };
@@ -125,18 +125,32 @@ template <Real T>
 void multiply_block(MatrixView<const T> a, const PackedView<T>& b, MatrixView<T> c, bool add,
                     const auto& for_all, const TileFinish<T>& finish) {
     using Block = ProductBlock<T>;
-    const Index block_rows = Block::tile_rows * for_all.tiles_at_once();
+    constexpr Index own_rows = 2 * Block::tile_rows;
     const bool pack_a = c.rows > ProductTile<T>::rows && c.cols > 4 * ProductTile<T>::cols;
-    for (Index first = 0; first < c.rows; first += block_rows) {
-        const Index rows = std::min(block_rows, c.rows - first), row_tiles = ceil_div(rows, Block::tile_rows);
-        const auto block = a.middle_rows(first, rows);
-        const Strips<T> strips = pack_a ? pack_strips<T>(block, for_all) : unpacked_strips<T>(block);
+    const auto strips_of = [&](MatrixView<const T> rows, const auto& on) {
+        return pack_a ? pack_strips<T>(rows, on) : unpacked_strips<T>(rows);
+    };
+    const auto multiply_tile = [&](const Strips<T>& strips, Index first, Index row, Index col) {
+        const MatrixView<T> rows =
+                                c.middle_rows(first + row, std::min(Block::tile_rows, c.rows - first - row)),
+                            tile = rows.middle_cols(col, std::min(Block::tile_cols, c.cols - col));
+        multiply_strips<T>(strips.from_row(row), b.middle_cols(col, tile.cols), tile, add);
+        finish(tile, first + row, col);
+    };
+    const Index row_blocks = ceil_div(c.rows, own_rows), row_tiles = ceil_div(c.rows, Block::tile_rows);
+    if (row_blocks >= for_all.tasks_wanted())  // a thread packs what it multiplies
+        for_all(row_blocks, [&](Index block) {
+            const Index first = block * own_rows, count = std::min(own_rows, c.rows - first);
+            const Strips<T> strips = strips_of(a.middle_rows(first, count), OnThisThread{});
+            for (Index col = 0; col < c.cols; col += Block::tile_cols)
+                for (Index row = 0; row < count; row += Block::tile_rows)
+                    multiply_tile(strips, first, row, col);
+        });
+    else {
+        const Strips<T> strips = strips_of(a, for_all);
         for_all(row_tiles * ceil_div(c.cols, Block::tile_cols), [&](Index task) {
-            const Index row = task % row_tiles * Block::tile_rows, col = task / row_tiles * Block::tile_cols;
-            const auto tile = c.middle_rows(first + row, std::min(Block::tile_rows, rows - row))
-                                  .middle_cols(col, std::min(Block::tile_cols, c.cols - col));
-            multiply_strips<T>(strips.from_row(row), b.middle_cols(col, tile.cols), tile, add);
-            finish(tile, first + row, col);
+            multiply_tile(strips, 0, task % row_tiles * Block::tile_rows,
+                          task / row_tiles * Block::tile_cols);
         });
     }
 }
