@@ -64,6 +64,14 @@ bool same_bits(MatrixView<const T> x, MatrixView<const T> y) {
     return true;
 }
 
+template <class T>
+bool all_are(MatrixView<const T> x, T number) {
+    for (Index i = 0; i < x.rows; ++i)
+        for (Index j = 0; j < x.cols; ++j)
+            if (x(i, j) != number) return false;
+    return true;
+}
+
 /// The largest error of c, in units of what k roundings of numbers below 1 may cost.
 template <class T>
 double error(MatrixView<const T> a, MatrixView<const T> b, MatrixView<const T> before, MatrixView<const T> c,
@@ -224,6 +232,56 @@ TEST_CASE_TEMPLATE("product: the same bits from any strides, packing and number 
             }
             ra::set_num_threads(threads_before);
         }
+}
+
+TEST_CASE_TEMPLATE("product: what follows gets every element once, finished, at its place", T, float,
+                   double) {
+    using Block = ra::detail::ProductBlock<T>;
+    using Tile = ra::detail::ProductTile<T>;
+    struct Shape {
+        Index m, n, k;
+    };
+    const Shape shapes[] = {
+        {1, 1, 1},
+        {1, Block::cols + Tile::cols + 3, 7},           // b is not packed but for its last columns
+        {Tile::rows, 5 * Tile::cols, Tile::depth + 9},  // nor here
+        {2 * Tile::rows, Tile::cols - 1, 3},            // its only columns fill no panel
+        {2 * Tile::rows + 1, 2 * Block::cols + 5, 6},   // three blocks of columns
+        {Block::tile_rows + 3, Block::tile_cols + 1, 2 * Tile::depth + 5},
+        {13 * Block::tile_rows + 1, Tile::cols + 1, 4},  // more rows than three threads take at once
+        {50, Block::cols + 1, Tile::depth + 1},
+    };
+    const int threads_before = ra::num_threads();
+    for (const int threads : {1, 3}) {
+        ra::set_num_threads(threads);
+        for (const auto& [m, n, k] : shapes)
+            for (const Lie b_lie : {Lie::row_major, Lie::column_major})
+                for (const Lie c_lie : {Lie::row_major, Lie::padded}) {
+                    CAPTURE(threads);
+                    CAPTURE(m);
+                    CAPTURE(n);
+                    CAPTURE(k);
+                    CAPTURE(int(b_lie));
+                    const auto a = random_matrix<T>(m, k, 18), b = random_matrix<T>(k, n, 19, b_lie);
+                    Stored<T> expected(m, n), c(m, n, c_lie), seen(m, n), calls(m, n);
+                    ra::multiply<T>(a.view(), b.view(), expected.view());
+                    for (Index i = 0; i < m; ++i)
+                        for (Index j = 0; j < n; ++j) calls.view()(i, j) = 0;
+                    ra::parallel_multiply_then<T>(a.view(), b.view(), c.view(),
+                                                  [&](MatrixView<T> tile, Index row, Index col) {
+                                                      for (Index i = 0; i < tile.rows; ++i)
+                                                          for (Index j = 0; j < tile.cols; ++j) {
+                                                              seen.view()(row + i, col + j) = tile(i, j);
+                                                              ++calls.view()(row + i, col + j);
+                                                              tile(i, j) = 5;  // it may be written to
+                                                          }
+                                                  });
+                    REQUIRE(same_bits<T>(seen.view(), expected.view()));
+                    REQUIRE(all_are<T>(calls.view(), 1));
+                    REQUIRE(all_are<T>(c.view(), 5));
+                }
+    }
+    ra::set_num_threads(threads_before);
 }
 
 TEST_CASE_TEMPLATE("product: adding rounds once, after the whole sum", T, float, double) {

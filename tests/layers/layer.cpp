@@ -1,0 +1,201 @@
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include <ring_attention/layers/dense.hpp>
+#include <ring_attention/layers/identity.hpp>
+#include <ring_attention/layers/layer_norm.hpp>
+#include <ring_attention/layers/positional_encoding.hpp>
+#include <ring_attention/layers/stream_pass.hpp>
+
+#include "support/compare.hpp"
+#include "support/num_threads.hpp"
+
+namespace ra = ring_attention;
+using ra::Index;
+
+namespace {
+
+using Dense = ra::Dense<double, 2, 3>;
+
+static_assert(ra::TokenLayer<Dense> && !ra::SequenceLayer<Dense>);
+static_assert(ra::TokenLayer<ra::LayerNorm<float, 4>> && ra::TokenLayer<ra::Identity<float, 4>>);
+static_assert(ra::SequenceLayer<ra::PositionalEncoding<float, 4>> &&
+              !ra::TokenLayer<ra::PositionalEncoding<float, 4>>);
+static_assert(ra::StreamingLayer<Dense> && ra::StreamingLayer<ra::PositionalEncoding<float, 4>>);
+
+/// Two columns a token: the batch entry and the position. A rank's own, as its layers see them.
+ra::Matrix<double> named_tokens(const ra::Share& share, Index batch) {
+    std::vector<double> numbers;
+    for (Index b = 0; b < batch; ++b)
+        for (Index t = 0; t < share.num_tokens(); ++t) {
+            numbers.push_back(double(b));
+            numbers.push_back(double(share.first_position() + t));
+        }
+    return ra::enter_seats(numbers.data(), batch, 2, share);
+}
+
+/// Calls f(pass) for each rank of rings of several lengths and sizes; rank and ranks are those of the share.
+template <class F>
+void for_each_pass(const F& f) {
+    for (const Index batch : {1, 3})
+        for (const Index seq_len : {1, 2, 5, 16, 100})
+            for (const Index num_seats : {1, 2, 5})
+                for (int ranks = 1; ranks <= num_seats; ++ranks)
+                    for (int rank = 0; rank < ranks; ++rank) {
+                        CAPTURE(batch);
+                        CAPTURE(seq_len);
+                        CAPTURE(num_seats);
+                        CAPTURE(ranks);
+                        CAPTURE(rank);
+                        ra::LocalRing ring;
+                        const ra::Share share(ra::ChunkLayout(seq_len, num_seats), rank, ranks);
+                        f(ra::Pass<ra::LocalRing>{ring, share, batch, ra::MaskReference{}});
+                    }
+}
+
+}  // namespace
+
+TEST_CASE("pass: the last rows are those of the sequence's last token, on the one rank that holds it") {
+    for_each_pass([](const ra::Pass<ra::LocalRing>& pass) {
+        const ra::Share& share = pass.share;
+        const Index seq_len = share.layout().seq_len();
+        const bool holds_it =
+            share.first_position() < seq_len && share.first_position() + share.num_tokens() == seq_len;
+        const ra::Matrix<double> last = pass.last_rows(named_tokens(share, pass.batch));
+        CHECK(pass.num_last_rows() == (holds_it ? pass.batch : 0));
+        REQUIRE(last.rows() == pass.num_last_rows());
+        CHECK(last.cols() == 2);
+        for (Index b = 0; b < last.rows(); ++b) {
+            CHECK(last(b, 0) == double(b));
+            CHECK(last(b, 1) == double(seq_len - 1));
+        }
+    });
+}
+
+TEST_CASE("pass: exactly one rank has the last rows") {
+    for (const Index seq_len : {1, 3, 4, 5, 17})
+        for (int ranks = 1; ranks <= 5; ++ranks) {
+            int holders = 0;
+            for (int rank = 0; rank < ranks; ++rank) {
+                ra::LocalRing ring;
+                const ra::Share share(ra::ChunkLayout(seq_len, 5), rank, ranks);
+                holders += ra::Pass<ra::LocalRing>{ring, share, 2, {}}.num_last_rows() > 0;
+            }
+            CHECK(holders == 1);
+        }
+}
+
+TEST_CASE("pass: every token is visited once, by its batch entry and position") {
+    for (const int threads : {1, 3}) {
+        const support::NumThreads working(threads);
+        for_each_pass([](const ra::Pass<ra::LocalRing>& pass) {
+            const ra::Matrix<double> tokens = named_tokens(pass.share, pass.batch);
+            std::vector<std::atomic<int>> right(static_cast<std::size_t>(tokens.rows()));
+            std::atomic<int> calls = 0;
+            ra::for_each_token(pass, [&](Index row, Index batch, Index position) {
+                ++calls;
+                right[std::size_t(row)] +=
+                    tokens(row, 0) == double(batch) && tokens(row, 1) == double(position);
+            });
+            CHECK(calls == tokens.rows());
+            for (const auto& number : right) CHECK(number == 1);
+        });
+    }
+}
+
+TEST_CASE("pass: parts have numbers of their own, and the last one alone may leave out tokens") {
+    ra::LocalRing ring;
+    const ra::Share share(ra::ChunkLayout(7, 2), 0, 1);
+    const ra::Pass<ra::LocalRing> pass{ring, share, 3, {}, 5, true};
+    const auto first = pass.at_part(0, false), last = pass.at_part(1);
+    CHECK(first.layer != last.layer);
+    CHECK(first.layer != pass.layer);
+    CHECK(first.at_part(1).layer != last.at_part(0).layer);
+    CHECK_FALSE(first.last_token_only);
+    CHECK(last.last_token_only);
+    CHECK(last.at_part(0).last_token_only);
+    CHECK_FALSE(last.at_part(0, false).last_token_only);
+    CHECK_FALSE(first.at_part(0).last_token_only);
+    CHECK(&last.share == &share);
+    CHECK(last.batch == 3);
+}
+
+TEST_CASE("stream pass: the last rows are those of the last of the new tokens") {
+    ra::StreamMemory<double> memory;
+    const ra::StreamPass<double> pass{memory, {{10, 4}}, 3, {}, true};
+    ra::Matrix<double> rows(12, 1);
+    for (Index i = 0; i < 12; ++i) rows(i, 0) = double(i);
+    const ra::Matrix<double> last = pass.last_rows(rows);
+    REQUIRE(last.rows() == 3);
+    for (Index b = 0; b < 3; ++b) CHECK(last(b, 0) == double(4 * b + 3));
+    CHECK(pass.at_part(0).last_token_only);
+    CHECK_FALSE(pass.at_part(0, false).last_token_only);
+}
+
+namespace {
+
+/// A layer with parts, for gradients of them.
+struct Two {
+    Dense dense;
+    std::array<ra::LayerNorm<double, 3>, 2> norms;
+};
+
+}  // namespace
+
+TEST_CASE("seat gradients: seat by seat, and the parts of each") {
+    Two a, b;
+    const ra::SeatGradients<Two> seats({{&a, {0, 4}}, {&b, {4, 2}}, {&a, {6, 1}}});
+    std::vector<Two*> layers;
+    std::vector<ra::Run> rows;
+    seats.for_each([&](Two& layer, ra::Run of) {
+        layers.push_back(&layer);
+        rows.push_back(of);
+    });
+    CHECK(layers == std::vector<Two*>{&a, &b, &a});
+    CHECK(rows == std::vector<ra::Run>{{0, 4}, {4, 2}, {6, 1}});
+
+    const ra::SeatGradients<ra::LayerNorm<double, 3>> norms =
+        seats.part([](Two & two) -> auto& { return two.norms[1]; });
+    std::vector<void*> parts;
+    rows.clear();
+    norms.for_each([&](ra::LayerNorm<double, 3>& norm, ra::Run of) {
+        parts.push_back(&norm);
+        rows.push_back(of);
+    });
+    CHECK(parts == std::vector<void*>{&a.norms[1], &b.norms[1], &a.norms[1]});
+    CHECK(rows == std::vector<ra::Run>{{0, 4}, {4, 2}, {6, 1}});
+}
+
+TEST_CASE("seat gradients: all rows to one gradient are one seat") {
+    Dense gradient;
+    int seats = 0;
+    ra::SeatGradients<Dense>(gradient, 9).for_each([&](Dense& layer, ra::Run rows) {
+        ++seats;
+        CHECK(&layer == &gradient);
+        CHECK(rows == ra::Run{0, 9});
+    });
+    CHECK(seats == 1);
+}
+
+TEST_CASE("seat gradients: a parameter takes one full sum a seat, in their order") {
+    Dense layer;
+    ra::Matrix<double> x(5, 2), d(5, 3);
+    for (Index i = 0; i < x.size(); ++i) x.data()[i] = 1.0 / double(i + 3);
+    for (Index i = 0; i < d.size(); ++i) d.data()[i] = 1.0 / double(7 - i * i);
+    Dense::Cache cache;
+    layer.forward(x, &cache);
+
+    Dense together = ra::zeros_like(layer), first = together, second = together;
+    layer.backward(d, cache, ra::SeatGradients<Dense>({{&together, {0, 3}}, {&together, {3, 2}}}));
+    layer.backward(d, cache, ra::SeatGradients<Dense>({{&first, {0, 3}}, {&second, {3, 2}}}));
+    first.kernel += second.kernel;
+    first.bias += second.bias;
+    CHECK(compare::same_bits(together.kernel, first.kernel));
+    CHECK(compare::same_bits(together.bias, first.bias));
+    CHECK(together.bias.isApprox(d.colwise().sum()));
+    CHECK(together.kernel.isApprox(x.transpose() * d));
+}

@@ -1,0 +1,71 @@
+// Of a model that gives the last timestep, inference computes in its last layer what the last token needs and
+// no more; with a cache it computes all. The bits are the same.
+
+#include <atomic>
+
+#include <doctest/doctest.h>
+
+#include <ring_attention/models/build.hpp>
+#include <ring_attention/models/sequential.hpp>
+#include <ring_attention/ring/thread_ring.hpp>
+
+#include "support/compare.hpp"
+#include "support/tensors.hpp"
+
+namespace ra = ring_attention;
+
+namespace {
+
+constexpr ra::Index num_chunks = 3, in_width = 6;
+
+/// Around the number of chunks, and around the tiles of queries and keys in each of them.
+constexpr ra::Index seq_lens[] = {1, 2, 3, 4, 7, 47, 48, 49, 97, 350};
+
+template <class Model>
+void check_same_bits() {
+    Model model;
+    ra::initialise(model, 3);
+    for (const ra::Index batch : {1, 3})
+        for (const ra::Index seq_len : seq_lens) {
+            CAPTURE(batch);
+            CAPTURE(seq_len);
+            const auto x = tensors::normal<float, 3>({batch, seq_len, in_width}, 1);
+            typename Model::Cache cache;
+            const auto whole = model.forward(x, cache);
+            CHECK(compare::same_bits(model(x), whole));
+            for (int ranks = 1; ranks <= num_chunks; ++ranks) {
+                CAPTURE(ranks);
+                std::atomic<int> same = 0;
+                ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
+                    const ra::Share share(ra::ChunkLayout(seq_len, num_chunks), ring.rank(), ranks);
+                    const auto own = tensors::slice(x, 1, share.first_position(), share.num_tokens());
+                    same += compare::same_bits(model(own, ring), whole);
+                });
+                CHECK(same == ranks);
+            }
+        }
+}
+
+template <ra::Index layers>
+using SequenceModel = ra::SequenceModel<ra::Options{.embed_dim = in_width,
+                                                    .hidden_size = 8,
+                                                    .num_heads = 2,
+                                                    .num_chunks = num_chunks,
+                                                    .num_layers = layers,
+                                                    .output = ra::Output::last_timestep}>;
+
+}  // namespace
+
+TEST_CASE("last timestep: the same bits as of all timesteps, one layer") {
+    check_same_bits<SequenceModel<1>>();
+}
+
+TEST_CASE("last timestep: the same bits as of all timesteps, two layers") {
+    check_same_bits<SequenceModel<2>>();
+}
+
+TEST_CASE("last timestep: the same bits as of all timesteps, attention the last of a user's own layers") {
+    using Body = ra::Sequential<ra::Dense<float, in_width, 8>, ra::RingAttention<float, 8, 4>,
+                                ra::Gelu<float, 8>, ra::RingAttention<float, 8, 2>>;
+    check_same_bits<ra::Model<Body, num_chunks, ra::Output::last_timestep>>();
+}
