@@ -142,6 +142,18 @@ class TaskQueue {
     std::exception_ptr failure_;
 };
 
+/// The others are done soon after: to be woken from sleep would often take longer.
+inline void wait_for_zero(const std::atomic<unsigned>& number) {
+    constexpr int looks = 20000;
+    for (int i = 0; i < looks; ++i) {
+        if (number == 0) return;
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#endif
+    }
+    for (unsigned now = number; now != 0; now = number) number.wait(now);
+}
+
 inline void run_tasks(Index count, const TaskReference& task) {
     const auto workers = count > 1 && !inside_task ? SharedPool::instance().workers() : nullptr;
     if (!workers) {
@@ -150,14 +162,17 @@ inline void run_tasks(Index count, const TaskReference& task) {
     }
     TaskQueue queue(count, task);
     const auto helpers = unsigned(std::min<Index>(workers->NumThreads(), count - 1));
-    Eigen::Barrier finished(helpers);
+    // Of the thread, not of the call: the last helper notifies it when the call may have returned already.
+    static thread_local std::atomic<unsigned> at_work_of_thread;
+    std::atomic<unsigned>& at_work = at_work_of_thread;
+    at_work = helpers;
     for (unsigned i = 0; i < helpers; ++i)
-        workers->Schedule([&] {
+        workers->Schedule([&queue, &at_work] {
             queue.work();
-            finished.Notify();
+            if (--at_work == 0) at_work.notify_one();
         });
     queue.work();
-    finished.Wait();
+    wait_for_zero(at_work);
     queue.rethrow_failure();
 }
 

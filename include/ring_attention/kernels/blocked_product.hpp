@@ -125,32 +125,34 @@ template <Real T>
 void multiply_block(MatrixView<const T> a, const PackedView<T>& b, MatrixView<T> c, bool add,
                     const auto& for_all, const TileFinish<T>& finish) {
     using Block = ProductBlock<T>;
-    constexpr Index own_rows = 2 * Block::tile_rows;
     const bool pack_a = c.rows > ProductTile<T>::rows && c.cols > 4 * ProductTile<T>::cols;
     const auto strips_of = [&](MatrixView<const T> rows, const auto& on) {
         return pack_a ? pack_strips<T>(rows, on) : unpacked_strips<T>(rows);
     };
-    const auto multiply_tile = [&](const Strips<T>& strips, Index first, Index row, Index col) {
+    const auto multiply_tile = [&](const Strips<T>& strips, Index first, Index row, Index col, Index cols) {
         const MatrixView<T> rows =
                                 c.middle_rows(first + row, std::min(Block::tile_rows, c.rows - first - row)),
-                            tile = rows.middle_cols(col, std::min(Block::tile_cols, c.cols - col));
+                            tile = rows.middle_cols(col, std::min(cols, c.cols - col));
         multiply_strips<T>(strips.from_row(row), b.middle_cols(col, tile.cols), tile, add);
         finish(tile, first + row, col);
     };
-    const Index row_blocks = ceil_div(c.rows, own_rows), row_tiles = ceil_div(c.rows, Block::tile_rows);
-    if (row_blocks >= for_all.tasks_wanted())  // a thread packs what it multiplies
-        for_all(row_blocks, [&](Index block) {
+    const Index row_tiles = ceil_div(c.rows, Block::tile_rows), wanted = for_all.tasks_wanted();
+    if (row_tiles >= wanted) {  // a thread packs what it multiplies
+        const Index own_rows = Block::tile_rows * std::clamp<Index>(row_tiles / (2 * wanted), 1, 2);
+        for_all(ceil_div(c.rows, own_rows), [&](Index block) {
             const Index first = block * own_rows, count = std::min(own_rows, c.rows - first);
             const Strips<T> strips = strips_of(a.middle_rows(first, count), OnThisThread{});
             for (Index col = 0; col < c.cols; col += Block::tile_cols)
                 for (Index row = 0; row < count; row += Block::tile_rows)
-                    multiply_tile(strips, first, row, col);
+                    multiply_tile(strips, first, row, col, Block::tile_cols);
         });
-    else {
+    } else {
         const Strips<T> strips = strips_of(a, for_all);
-        for_all(row_tiles * ceil_div(c.cols, Block::tile_cols), [&](Index task) {
-            multiply_tile(strips, 0, task % row_tiles * Block::tile_rows,
-                          task / row_tiles * Block::tile_cols);
+        constexpr Index panel_cols = PackedView<T>::panel_cols;
+        const Index panels = ceil_div(ceil_div(c.cols, panel_cols), ceil_div(wanted, row_tiles)),
+                    cols = std::min(Block::tile_cols, panels * panel_cols);
+        for_all(row_tiles * ceil_div(c.cols, cols), [&](Index task) {
+            multiply_tile(strips, 0, task % row_tiles * Block::tile_rows, task / row_tiles * cols, cols);
         });
     }
 }

@@ -23,7 +23,7 @@ Matrix<T> copy_of_rows(const Matrix<T>& from, Index first, Index count) {
 /// order. f(row, first column, number of columns) gives a part of the row as an Eigen expression.
 template <class T>
 void add_sum_of_rows(Index first, Index count, RowVector<T>& sums, const auto& f) {
-    constexpr Index cols_at_once = 256;
+    constexpr Index cols_at_once = 64;
     parallel_for((sums.size() + cols_at_once - 1) / cols_at_once, [&](Index block) {
         const Index col = block * cols_at_once, cols = std::min(cols_at_once, sums.size() - col);
         static thread_local Eigen::Array<T, 1, Eigen::Dynamic> sum(cols_at_once);
