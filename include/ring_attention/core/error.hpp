@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -41,10 +42,9 @@ std::string shape_text(const Extents& extents) {
 /// Throws unless the tensor has the shape that was expected.
 template <class Given, class Expected>
 void require_shape(const char* what, const Given& given, const Expected& expected) {
-    const std::string given_text = shape_text(given);
-    const std::string expected_text = shape_text(expected);
-    if (given_text != expected_text)
-        throw ShapeError(std::string(what) + " has shape " + given_text + ", expected " + expected_text);
+    if (!std::equal(given.begin(), given.end(), expected.begin(), expected.end()))
+        throw ShapeError(std::string(what) + " has shape " + shape_text(given) + ", expected " +
+                         shape_text(expected));
 }
 
 }  // namespace ring_attention

@@ -76,9 +76,8 @@ class Stream {
 
     /// The next token of the only sequence.
     Tensor<Scalar, 2> push(Token token) requires TokenBody<Body> {
-        StepTensor step(1);
-        step(0) = token;
-        return push(step);
+        require_input("x_t", Eigen::TensorMap<const StepTensor>(&token, 1));
+        return push_last(&token, 1);
     }
 
     /// Several tokens at once, which is much faster than one after the other: x [batch, tokens, in_width], or
