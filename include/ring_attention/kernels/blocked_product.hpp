@@ -125,6 +125,7 @@ template <Real T>
 void multiply_block(MatrixView<const T> a, const PackedView<T>& b, MatrixView<T> c, bool add,
                     const auto& for_all, const TileFinish<T>& finish) {
     using Block = ProductBlock<T>;
+    if (c.rows == 0 || c.cols == 0) return;
     const bool pack_a = c.rows > ProductTile<T>::rows && c.cols > 4 * ProductTile<T>::cols;
     const auto strips_of = [&](MatrixView<const T> rows, const auto& on) {
         return pack_a ? pack_strips<T>(rows, on) : unpacked_strips<T>(rows);
