@@ -254,9 +254,10 @@ TEST_CASE_TEMPLATE("product: what follows gets every element once, finished, at 
     const int threads_before = ra::num_threads();
     for (const int threads : {1, 3}) {
         ra::set_num_threads(threads);
-        for (const auto& [m, n, k] : shapes)
+        for (const Shape& shape : shapes)
             for (const Lie b_lie : {Lie::row_major, Lie::column_major})
                 for (const Lie c_lie : {Lie::row_major, Lie::padded}) {
+                    const Index m = shape.m, n = shape.n, k = shape.k;
                     CAPTURE(threads);
                     CAPTURE(m);
                     CAPTURE(n);

@@ -14,17 +14,17 @@ using ra::Simd;
 namespace {
 
 template <class T>
-T exp(T x) {
+T ra_exp(T x) {
     return ra::exp(Simd<T>(x)).lanes[0];
 }
 
 template <class T>
-T exp2_weight(T x) {
+T ra_exp2_weight(T x) {
     return ra::exp2_weight(Simd<T>(x)).lanes[0];
 }
 
 template <class T>
-T erf(T x) {
+T ra_erf(T x) {
     return ra::erf(Simd<T>(x)).lanes[0];
 }
 
@@ -58,8 +58,8 @@ constexpr T not_a_number = std::numeric_limits<T>::quiet_NaN();
 
 TEST_CASE("exp: float, over the whole range") {
     const auto exact = [](long double x) { return std::exp(x); };
-    const double normal = worst_ulps<float>(-87.33f, 88.72f, exp<float>, exact);
-    const double subnormal = worst_ulps<float>(-105, -87.33f, exp<float>, exact);
+    const double normal = worst_ulps<float>(-87.33f, 88.72f, ra_exp<float>, exact);
+    const double subnormal = worst_ulps<float>(-105, -87.33f, ra_exp<float>, exact);
     INFO("exp float: ", normal, " ulp, subnormal results ", subnormal, " ulp");
     CHECK(normal < 1.5);
     CHECK(subnormal < 1.5);
@@ -67,9 +67,9 @@ TEST_CASE("exp: float, over the whole range") {
 
 TEST_CASE("exp: double, over the whole range") {
     const auto exact = [](long double x) { return std::exp(x); };
-    const double normal = worst_ulps<double>(-708.39, 709.78, exp<double>, exact);
-    const double near_zero = worst_ulps<double>(-1, 1, exp<double>, exact);
-    const double subnormal = worst_ulps<double>(-746, -708.39, exp<double>, exact);
+    const double normal = worst_ulps<double>(-708.39, 709.78, ra_exp<double>, exact);
+    const double near_zero = worst_ulps<double>(-1, 1, ra_exp<double>, exact);
+    const double subnormal = worst_ulps<double>(-746, -708.39, ra_exp<double>, exact);
     INFO("exp double: ", normal, " ulp, near zero ", near_zero, " ulp, subnormal results ", subnormal,
          " ulp");
     CHECK(normal < 1.5);
@@ -78,25 +78,25 @@ TEST_CASE("exp: double, over the whole range") {
 }
 
 TEST_CASE_TEMPLATE("exp: special values", T, float, double) {
-    CHECK(exp(T(0)) == 1);
-    CHECK(exp(T(-0.0)) == 1);
-    CHECK(exp(-infinity<T>) == 0);
-    CHECK(exp(infinity<T>) == infinity<T>);
-    CHECK(std::isnan(exp(not_a_number<T>)));
-    CHECK(exp(std::numeric_limits<T>::lowest()) == 0);
-    CHECK(exp(std::numeric_limits<T>::max()) == infinity<T>);
-    CHECK(exp(T(sizeof(T) == 4 ? -104 : -746)) == 0);
-    CHECK(exp(T(sizeof(T) == 4 ? 88.8 : 709.9)) == infinity<T>);
-    CHECK(exp(std::numeric_limits<T>::denorm_min()) == 1);
+    CHECK(ra_exp(T(0)) == 1);
+    CHECK(ra_exp(T(-0.0)) == 1);
+    CHECK(ra_exp(-infinity<T>) == 0);
+    CHECK(ra_exp(infinity<T>) == infinity<T>);
+    CHECK(std::isnan(ra_exp(not_a_number<T>)));
+    CHECK(ra_exp(std::numeric_limits<T>::lowest()) == 0);
+    CHECK(ra_exp(std::numeric_limits<T>::max()) == infinity<T>);
+    CHECK(ra_exp(T(sizeof(T) == 4 ? -104 : -746)) == 0);
+    CHECK(ra_exp(T(sizeof(T) == 4 ? 88.8 : 709.9)) == infinity<T>);
+    CHECK(ra_exp(std::numeric_limits<T>::denorm_min()) == 1);
 }
 
 TEST_CASE_TEMPLATE("exp2_weight: over all weights", T, float, double) {
     const auto exact = [](long double x) { return std::exp2(x); };
     const T lowest = std::numeric_limits<T>::min_exponent - 1;
-    const double all = worst_ulps<T>(lowest, T(1), exp2_weight<T>, exact);
-    const double large = worst_ulps<T>(T(-2), T(1), exp2_weight<T>, exact);
-    const double near_one = worst_ulps<T>(T(-1e-3), T(1e-3), exp2_weight<T>, exact);
-    const double small = worst_ulps<T>(lowest, lowest + 2, exp2_weight<T>, exact);
+    const double all = worst_ulps<T>(lowest, T(1), ra_exp2_weight<T>, exact);
+    const double large = worst_ulps<T>(T(-2), T(1), ra_exp2_weight<T>, exact);
+    const double near_one = worst_ulps<T>(T(-1e-3), T(1e-3), ra_exp2_weight<T>, exact);
+    const double small = worst_ulps<T>(lowest, lowest + 2, ra_exp2_weight<T>, exact);
     INFO("exp2_weight, ", sizeof(T), " bytes: ", all, " ulp, large ones ", large, " ulp, near one ", near_one,
          " ulp, small ones ", small, " ulp");
     CHECK(all < 2.5);
@@ -108,20 +108,21 @@ TEST_CASE_TEMPLATE("exp2_weight: over all weights", T, float, double) {
 TEST_CASE_TEMPLATE("exp2_weight: exact values, and 0 where the result would be subnormal", T, float, double) {
     using Limits = std::numeric_limits<T>;
     const T lowest = Limits::min_exponent - 1;
-    CHECK(exp2_weight(T(0)) == 1);
-    CHECK(exp2_weight(T(-0.0)) == 1);
-    for (T x = lowest; x <= 1; ++x) REQUIRE(exp2_weight(x) == std::exp2(x));
-    CHECK(exp2_weight(lowest) == Limits::min());
+    CHECK(ra_exp2_weight(T(0)) == 1);
+    CHECK(ra_exp2_weight(T(-0.0)) == 1);
+    for (T x = lowest; x <= 1; ++x) REQUIRE(ra_exp2_weight(x) == std::exp2(x));
+    CHECK(ra_exp2_weight(lowest) == Limits::min());
     for (const T x :
          {lowest - T(1), lowest - T(1.5), lowest * 2, lowest * 100, Limits::lowest(), -infinity<T>}) {
         CAPTURE(x);
-        CHECK(exp2_weight(x) == 0);
-        CHECK_FALSE(std::signbit(exp2_weight(x)));
+        CHECK(ra_exp2_weight(x) == 0);
+        CHECK_FALSE(std::signbit(ra_exp2_weight(x)));
     }
-    for (T below = T(1) / 64; below < 1; below += T(1) / 64) REQUIRE(exp2_weight(lowest - below) == 0);
-    for (T below = 1; below < Limits::max() / 2; below *= T(1.01)) REQUIRE(exp2_weight(lowest - below) == 0);
-    CHECK(std::isnan(exp2_weight(not_a_number<T>)));
-    CHECK(std::isnan(exp2_weight(-not_a_number<T>)));
+    for (T below = T(1) / 64; below < 1; below += T(1) / 64) REQUIRE(ra_exp2_weight(lowest - below) == 0);
+    for (T below = 1; below < Limits::max() / 2; below *= T(1.01))
+        REQUIRE(ra_exp2_weight(lowest - below) == 0);
+    CHECK(std::isnan(ra_exp2_weight(not_a_number<T>)));
+    CHECK(std::isnan(ra_exp2_weight(-not_a_number<T>)));
 }
 
 TEST_CASE_TEMPLATE("exp2_weight: every lane has its own", T, float, double) {
@@ -130,26 +131,26 @@ TEST_CASE_TEMPLATE("exp2_weight: every lane has its own", T, float, double) {
         x.lanes[i] = i % 4 == 1 ? -infinity<T> : i % 4 == 3 ? not_a_number<T> : T(-i) / 3;
     const Simd<T> weights = ra::exp2_weight(x);
     for (int i = 0; i < Simd<T>::width; ++i) {
-        const T alone = exp2_weight(T(x.lanes[i]));
+        const T alone = ra_exp2_weight(T(x.lanes[i]));
         CHECK((weights.lanes[i] == alone || (std::isnan(alone) && std::isnan(weights.lanes[i]))));
     }
 }
 
 TEST_CASE_TEMPLATE("erf: everywhere, and relative to its value near 0", T, float, double) {
     const auto exact = [](long double x) { return std::erf(x); };
-    const double far = worst_ulps<T>(T(-7), T(7), erf<T>, exact);
-    const double near = worst_ulps<T>(T(-1e-3), T(1e-3), erf<T>, exact);
+    const double far = worst_ulps<T>(T(-7), T(7), ra_erf<T>, exact);
+    const double near = worst_ulps<T>(T(-1e-3), T(1e-3), ra_erf<T>, exact);
     INFO("erf, ", sizeof(T), " bytes: ", far, " ulp, near zero ", near, " ulp");
     CHECK(far < 2.5);
     CHECK(near < 2.5);
 }
 
 TEST_CASE_TEMPLATE("erf: special values", T, float, double) {
-    CHECK(erf(T(0)) == 0);
-    CHECK(std::signbit(erf(T(-0.0))));
-    CHECK(erf(infinity<T>) == 1);
-    CHECK(erf(-infinity<T>) == -1);
-    CHECK(erf(std::numeric_limits<T>::max()) == 1);
-    CHECK(std::isnan(erf(not_a_number<T>)));
-    for (const T x : {T(0.3), T(0.7), T(5)}) CHECK(erf(-x) == -erf(x));
+    CHECK(ra_erf(T(0)) == 0);
+    CHECK(std::signbit(ra_erf(T(-0.0))));
+    CHECK(ra_erf(infinity<T>) == 1);
+    CHECK(ra_erf(-infinity<T>) == -1);
+    CHECK(ra_erf(std::numeric_limits<T>::max()) == 1);
+    CHECK(std::isnan(ra_erf(not_a_number<T>)));
+    for (const T x : {T(0.3), T(0.7), T(5)}) CHECK(ra_erf(-x) == -ra_erf(x));
 }
