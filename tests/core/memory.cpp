@@ -24,6 +24,8 @@ namespace {
 
 using Bytes = ra::Buffer<std::byte>;
 
+constexpr std::size_t little = ra::detail::MemoryPool::little;
+
 /// Runs f on a thread of its own, which begins with nothing and has ended when this returns.
 void on_new_thread(auto&& f) {
     std::exception_ptr failure;
@@ -72,25 +74,31 @@ TEST_CASE("memory: what was given back is taken again without asking the system"
     });
 }
 
-TEST_CASE("memory: a block serves for anything down to half its size, the smallest that fits") {
+TEST_CASE("memory: a block serves for the sizes of its class, and for no other") {
     on_new_thread([] {
         Block(6400).give_back();
-        for (const std::size_t size : {6400, 6399, 5000, 3200}) {
+        for (const std::size_t size : {6656, 6401, 6400, 6145}) {
+            std::size_t given = 0;
             CHECK(requests_of([&] {
                       const Block block(size);
-                      CHECK(block.size == 6400);
+                      given = block.size;
                       block.give_back();
                   }) == 0);
+            CHECK(given == 6656);
         }
-        CHECK(requests_of([] { Block(3200 - 64).give_back(); }) == 1);
-        CHECK(requests_of([] { Block(6401).give_back(); }) == 1);
-
-        const Block fits(5000), smaller(3200 - 64);  // now 6400 and 3136 are in use, 6464 is kept
-        CHECK(fits.size == 6400);
-        CHECK(smaller.size == 3200 - 64);
-        smaller.give_back();
-        fits.give_back();
+        CHECK(requests_of([] { Block(6144).give_back(); }) == 1);
+        CHECK(requests_of([] { Block(6657).give_back(); }) == 1);
     });
+}
+
+TEST_CASE("memory: a class is an eighth larger at most, and what a block is of it serves for it") {
+    for (std::size_t size = 1; size < 100'000; ++size) {
+        const std::size_t block = ra::detail::MemoryPool::class_of(size);
+        REQUIRE(block >= size);
+        REQUIRE(block % 64 == 0);
+        REQUIRE(block <= std::max(size + 63, size + size / 8 + 1));
+        REQUIRE(ra::detail::MemoryPool::class_of(block) == block);
+    }
 }
 
 TEST_CASE("memory: blocks begin on a boundary of 64 bytes, are as large as said and do not overlap") {
@@ -139,10 +147,10 @@ TEST_CASE("memory: a thread has never more of the system than twice what it used
                     blocks.emplace_back(wanted(i));
                     in_use += blocks.back().size;
                     most_in_use = std::max(most_in_use, in_use);
-                    REQUIRE(support::SystemMemory::instance().bytes() - before <= 2 * most_in_use);
+                    REQUIRE(support::SystemMemory::instance().bytes() - before <= 2 * most_in_use + little);
                 }
                 for (const Block& block : blocks) block.give_back();
-                REQUIRE(support::SystemMemory::instance().bytes() - before <= 2 * most_in_use);
+                REQUIRE(support::SystemMemory::instance().bytes() - before <= 2 * most_in_use + little);
             });
         });
         CHECK(left == 0);
@@ -160,7 +168,7 @@ TEST_CASE("memory: a request that the system refuses leaves the bound as it was"
         support::SystemMemory::instance().set_limit(1'000'000);
         CHECK_THROWS_AS(Bytes(100'000'000), std::bad_alloc);
         for (std::ptrdiff_t size = 64; size <= 64'000; size += 64) Bytes{size};
-        CHECK(support::SystemMemory::instance().bytes() - before <= 2 * 64'000);
+        CHECK(support::SystemMemory::instance().bytes() - before <= 2 * 64'000 + little);
         support::SystemMemory::instance().set_limit(std::size_t(1) << 40);
     });
 }
@@ -168,23 +176,23 @@ TEST_CASE("memory: a request that the system refuses leaves the bound as it was"
 TEST_CASE("memory: release_memory gives back what is kept, and nothing that is in use") {
     on_new_thread([] {
         const std::size_t before = support::SystemMemory::instance().bytes();
-        const Bytes used(6400);
+        const Bytes used(8192);
         {
             const std::vector<Bytes> kept = [] {
                 std::vector<Bytes> buffers;
-                for (int i = 0; i < 10; ++i) buffers.emplace_back(3200);
+                for (int i = 0; i < 10; ++i) buffers.emplace_back(4096);
                 return buffers;
             }();
         }
-        CHECK(support::SystemMemory::instance().bytes() - before == 6400 + 10 * 3200);
+        CHECK(support::SystemMemory::instance().bytes() - before == 8192 + 10 * 4096);
         ra::release_memory();
-        CHECK(support::SystemMemory::instance().bytes() - before == 6400);
-        CHECK(requests_of([] { Bytes(3200); }) == 1);
-        CHECK(requests_of([] { Bytes(3200); }) == 0);
+        CHECK(support::SystemMemory::instance().bytes() - before == 8192);
+        CHECK(requests_of([] { Bytes(4096); }) == 1);
+        CHECK(requests_of([] { Bytes(4096); }) == 0);
         ra::release_memory();
         { const Bytes little(1); }
         ra::release_memory();
-        CHECK(support::SystemMemory::instance().bytes() - before == 6400);
+        CHECK(support::SystemMemory::instance().bytes() - before == 8192);
     });
 }
 
@@ -208,7 +216,7 @@ TEST_CASE("memory: what one thread takes another may give back, and keeps no mor
         for (int i = 0; i < 100; ++i) {
             on_new_thread(take);
             taken.clear();
-            REQUIRE(support::SystemMemory::instance().bytes() - before <= 2 * 6400);
+            REQUIRE(support::SystemMemory::instance().bytes() - before <= 2 * 6400 + little);
         }
     });
 }

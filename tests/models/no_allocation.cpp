@@ -122,7 +122,11 @@ TEST_CASE("no allocation: every kind of request is counted") {
               void* data = nullptr;
               return posix_memalign(&data, 64, 100) == 0 ? data : nullptr;
           }) == 1);
-    CHECK(requests_of([] { return std::vector<int>(100); }) == 1);
+    CHECK(requests_of([] {
+              auto* volatile const numbers = new std::vector<int>(100);
+              delete numbers;
+              return 0;
+          }) == 2);
     CHECK(requests_of([] { return ra::Tensor<float, 2>(3, 5); }) == 1);
     { const ra::Buffer<float> first(1); }  // the pool begins
     CHECK(requests_of([] { return ra::Buffer<float>(100'000); }) == 1);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <new>
 #include <utility>
@@ -10,11 +11,13 @@ namespace ring_attention {
 
 namespace detail {
 
-/// Memory that this thread gave back and takes again: a model that has run at a size runs at it again without
-/// asking the system. In use and kept together are at most twice what was ever in use at one time.
+/// Memory that this thread gave back and takes again. Blocks come in classes of size and serve for their own
+/// class alone: so what has run at a size runs at it again without asking the system. In use and kept
+/// together are at most twice what was ever in use at one time, and a little.
 class MemoryPool {
   public:
     static constexpr std::align_val_t alignment{64};
+    static constexpr std::size_t little = std::size_t(1) << 20;
 
     /// Null once the thread is ending.
     static MemoryPool* of_this_thread() {
@@ -30,19 +33,27 @@ class MemoryPool {
         ended = true;
     }
 
-    /// At least `size` bytes; size becomes how many it is, to be named when they are given back.
+    /// The size of the blocks that serve for `size` bytes: whole lines of the cache, and an eighth more at
+    /// most.
+    static std::size_t class_of(std::size_t size) {
+        const std::size_t step = std::max<std::size_t>(64, std::bit_floor(size) / 8);
+        return (size + step - 1) / step * step;
+    }
+
+    /// A block of the class of `size` bytes; size becomes that of the block, to be named when it is given
+    /// back.
     void* take(std::size_t& size) {
+        size = class_of(size);
         const auto fits = first_of_size(size);
-        if (fits != kept_.end() && fits->size <= 2 * size) {
-            const Block block = *fits;
+        if (fits != kept_.end() && fits->size == size) {
+            void* const data = fits->data;
             kept_.erase(fits);
-            kept_bytes_ -= block.size;
-            size = block.size;
+            kept_bytes_ -= size;
             count_in(size);
-            return block.data;
+            return data;
         }
         const std::size_t in_use = in_use_ + size;
-        release_all_but(2 * std::max(most_in_use_, in_use) - in_use);
+        release_all_but(2 * std::max(most_in_use_, in_use) + little - in_use);
         void* const data = ::operator new(size, alignment);
         count_in(size);
         return data;
@@ -53,7 +64,7 @@ class MemoryPool {
         try {
             kept_.insert(first_of_size(size), {data, size});
             kept_bytes_ += size;
-            release_all_but(2 * most_in_use_ - in_use_);
+            release_all_but(2 * most_in_use_ + little - in_use_);
         } catch (const std::bad_alloc&) {
             ::operator delete(data, alignment);
         }
@@ -94,8 +105,7 @@ class MemoryPool {
 
 /// At least `size` bytes on a boundary of 64; size becomes how many.
 inline void* take_memory(std::size_t& size) {
-    constexpr std::size_t step = 64;
-    size = (size + step - 1) / step * step;
+    size = MemoryPool::class_of(size);
     MemoryPool* const pool = MemoryPool::of_this_thread();
     return pool ? pool->take(size) : ::operator new(size, MemoryPool::alignment);
 }

@@ -109,6 +109,7 @@ struct RingAttention {
     /// Queries [tokens, Width], of all tokens or of the last; keys and values go where attention reads them.
     Matrix<T> project(const Matrix<T>& x, const auto& pass, const KeyValues<T>& key_value) const {
         List<Run> seats;
+        seats.reserve(std::size_t(pass.share.num_seats()));
         for (Index seat = 0; seat < pass.share.num_seats(); ++seat)
             seats.push_back(rows_of_seat(pass.share, pass.batch, seat));
         const auto write = [&](Index row, Index col, std::span<const T> numbers) {
@@ -147,6 +148,7 @@ struct RingAttention {
     /// The tokens that ask, at each seat.
     static List<TokenRun> query_tokens(const auto& pass) {
         List<TokenRun> tokens;
+        tokens.reserve(std::size_t(pass.share.num_seats()));
         for (Index seat = 0; seat < pass.share.num_seats(); ++seat) {
             const TokenRun all = pass.share.tokens(seat);
             const Index last = pass.last_token_only ? pass.num_last_rows() / pass.batch : all.count;
@@ -161,6 +163,7 @@ struct RingAttention {
     static SeatHeads<Number> heads_of(Number* rows, const List<TokenRun>& tokens, const HeadShape& shape,
                                       Index row_stride) {
         SeatHeads<Number> heads;
+        heads.reserve(tokens.size());
         for (const TokenRun& seat : tokens) {
             heads.push_back(HeadsView<Number>::token_by_token(rows, shape, seat.count, row_stride));
             rows += shape.batch * seat.count * row_stride;
@@ -173,6 +176,7 @@ struct RingAttention {
     static SeatHeads<Number> columns_of(Number* numbers, const List<TokenRun>& tokens,
                                         const HeadShape& shape) {
         SeatHeads<Number> columns;
+        columns.reserve(tokens.size());
         for (const TokenRun& seat : tokens) {
             columns.push_back(HeadsView<Number>::head_by_head(numbers, shape, seat.count, 1));
             numbers += shape.batch_heads() * seat.count;

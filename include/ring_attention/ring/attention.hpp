@@ -36,6 +36,7 @@ struct OperatorPlan {
     /// The tokens of the rank at each seat.
     List<TokenRun> tokens() const {
         List<TokenRun> seats;
+        seats.reserve(std::size_t(share.num_seats()));
         for (Index seat = 0; seat < share.num_seats(); ++seat) seats.push_back(share.tokens(seat));
         return seats;
     }
@@ -61,6 +62,7 @@ template <class T>
 SeatHeads<T> seats_of(T* numbers, Index width, const OperatorPlan& plan) {
     const auto all = HeadsView<T>::head_by_head(numbers, plan.shape, plan.share.num_tokens(), width);
     SeatHeads<T> seats;
+    seats.reserve(std::size_t(plan.share.num_seats()));
     for (Index seat = 0; seat < plan.share.num_seats(); ++seat) {
         const TokenRun tokens = plan.share.tokens(seat);
         seats.push_back(all.middle_tokens(tokens.first - plan.share.first_position(), tokens.count));
@@ -79,6 +81,7 @@ SeatHeads<T> seats_of(Tensor<T, rank>& tensor, const OperatorPlan& plan) {
 template <class T>
 KeyValues<T> key_values(const SeatHeads<T>& keys, const SeatHeads<T>& values, const OperatorPlan& plan) {
     KeyValues<T> both;
+    both.reserve(keys.size());
     for (std::size_t seat = 0; seat < keys.size(); ++seat)
         both.push_back({plan.share.tokens(Index(seat)), keys[seat], values[seat]});
     return both;

@@ -41,6 +41,9 @@ struct QueryPlace {
 /// is causal they take longest, and the last task to be taken should be a short one.
 inline List<QueryPlace> query_places(const List<TokenRun>& seats, const HeadShape& shape, Index max_queries) {
     List<QueryPlace> places;
+    Index blocks_of_a_head = 0;
+    for (const TokenRun& tokens : seats) blocks_of_a_head += (tokens.count + max_queries - 1) / max_queries;
+    places.reserve(std::size_t(shape.batch_heads() * blocks_of_a_head));
     for (Index batch_head = 0; batch_head < shape.batch_heads(); ++batch_head)
         for (Index seat = Index(seats.size()) - 1; seat >= 0; --seat) {
             const Index tokens = seats[std::size_t(seat)].count,

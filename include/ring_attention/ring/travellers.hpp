@@ -18,6 +18,7 @@ class Travellers {
     /// With any content.
     Travellers(const Share& home, const HeadShape& shape) : shape_(shape) {
         Index size = 0;
+        seats_.reserve(std::size_t(home.num_seats()));
         for (Index seat = 0; seat < home.num_seats(); ++seat) {
             seats_.push_back({home.tokens(seat), size});
             size += 2 * part_size(seat);
@@ -65,6 +66,7 @@ class Travellers {
     template <class Number>
     static KeyValues<Number> views_of(auto& self) {
         KeyValues<Number> views;
+        views.reserve(self.seats_.size());
         for (Index seat = 0; seat < self.num_seats(); ++seat) views.push_back(self[seat]);
         return views;
     }
