@@ -3,7 +3,7 @@
 # FILE (without it: on the King James text) for about two minutes on two cores, and lets it write a few lines.
 set -euo pipefail
 
-train=(--context 256 --steps 800 --seed 1)
+train=(--context 256 --steps 1200 --seed 1)
 generate=(--prompt "In the beginning" --length 400 --temperature 0.8 --seed 1)
 
 if [[ $# -gt 0 && ! -r $1 ]]; then
