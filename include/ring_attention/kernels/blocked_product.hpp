@@ -125,7 +125,7 @@ template <Real T>
 void multiply_block(MatrixView<const T> a, const PackedView<T>& b, MatrixView<T> c, bool add,
                     const auto& for_all, const TileFinish<T>& finish) {
     using Block = ProductBlock<T>;
-    if (c.rows == 0 || c.cols == 0) return;
+    if (c.cols == 0) return;
     const bool pack_a = c.rows > ProductTile<T>::rows && c.cols > 4 * ProductTile<T>::cols;
     const auto strips_of = [&](MatrixView<const T> rows, const auto& on) {
         return pack_a ? pack_strips<T>(rows, on) : unpacked_strips<T>(rows);
@@ -188,6 +188,7 @@ void add_matrix(MatrixView<const T> product, MatrixView<T> c, const auto& for_al
 template <Real T>
 void multiply_blocks(MatrixView<const T> a, const auto& b, MatrixView<T> c, bool add, const auto& for_all,
                      const TileFinish<T>& finish = {}) {
+    if (c.rows == 0 || c.cols == 0) return;  // a matrix without numbers need not have a place
     const Index depth = block_depth<T>(a.cols);
     for (Index p = 0; p < a.cols; p += depth) {
         const Index count = std::min(depth, a.cols - p);
