@@ -34,6 +34,8 @@ void measure_speedup(benchmark::State& state, const auto& work) {
         double of_one_thread = 0;
         for (std::size_t i = 0; i < counts.size(); ++i) {
             ra::set_num_threads(counts[i]);
+            const auto warm = work();  // the pool has just begun
+            benchmark::DoNotOptimize(warm);
             const double seconds = bench::seconds_per_call([] { return 0; }, [&](int) { return work(); });
             if (i == 0) of_one_thread = seconds;
             speedups[i].push_back(of_one_thread / seconds);
