@@ -149,7 +149,7 @@ double error(const Case<T>& c, const Gradient<T>& gradient) {
 }
 
 /// So much of it is allowed.
-constexpr double bound = 1;
+constexpr double bound = 2;
 
 template <class T>
 void check(const Case<T>& c) {
