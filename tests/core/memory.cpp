@@ -190,7 +190,7 @@ TEST_CASE("memory: release_memory gives back what is kept, and nothing that is i
         CHECK(requests_of([] { Bytes(4096); }) == 1);
         CHECK(requests_of([] { Bytes(4096); }) == 0);
         ra::release_memory();
-        { const Bytes little(1); }
+        { const Bytes small(1); }
         ra::release_memory();
         CHECK(support::SystemMemory::instance().bytes() - before == 8192);
     });
