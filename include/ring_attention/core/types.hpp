@@ -8,6 +8,14 @@ namespace ring_attention {
 
 using Index = Eigen::Index;
 
+/// A run of neighbours: seats of a rank, tokens of a seat, rows or columns of a matrix.
+struct Run {
+    Index first = 0;
+    Index count = 0;
+    Index end() const { return first + count; }
+    bool operator==(const Run&) const = default;
+};
+
 namespace detail {
 
 /// An Eigen matrix in memory that the thread keeps: Eigen's own would ask the system for each. It can do what

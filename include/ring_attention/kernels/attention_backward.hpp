@@ -92,7 +92,7 @@ class BackwardQueries {
           memory_(queries.query.cols),
           query_rows_(queries.query, masked, memory_.query_rows),
           d_output_rows_(queries.d_output, masked, memory_.d_output_rows) {
-        for_each_tile([&](Index first, Index count) {
+        for_each_tile<T>(num_queries(), [&](auto, Index first, Index count) {
             pack_lanes<T>(queries.query.middle_rows(first, count), memory_.query + first * head_dim());
             pack_lanes<T>(queries.d_output.middle_rows(first, count), memory_.d_output + first * head_dim());
         });
@@ -113,21 +113,18 @@ class BackwardQueries {
         const Index any = count_seen(num_queries() - 1);
         if (any == 0) return;
         const KeyValueGradient<T> tile = all_keys.middle_rows(0, any);
-        for_each_tile([&](Index first, Index count) {
-            if (count > Simd<T>::width)
-                make_weights<2>(tile, first, count);
-            else
-                make_weights<1>(tile, first, count);
+        for_each_tile<T>(num_queries(), [&](auto vectors, Index first, Index count) {
+            make_weights<vectors>(tile, first, count);
         });
 
         // A strip of keys is seen by the last of the queries, a strip of queries sees the first of the keys.
         const auto see_key = [&](Index first_key, Index) {
             Index query = 0;
             while (query < num_queries() && count_seen(query) <= first_key) ++query;
-            return Range{query, num_queries() - query};
+            return Run{query, num_queries() - query};
         };
         const auto seen_by = [&](Index key, Index query) { return key < count_seen(query); };
-        const auto see_keys = [&](Index, Index last_query) { return Range{0, count_seen(last_query)}; };
+        const auto see_keys = [&](Index, Index last_query) { return Run{0, count_seen(last_query)}; };
         const auto sees = [&](Index query, Index key) { return key < count_seen(query); };
         const auto scores = [&](T* numbers) {
             return MatrixView<const T>{numbers, any, num_queries(), max_queries, 1};
@@ -143,11 +140,6 @@ class BackwardQueries {
     Index num_queries() const { return queries_.tokens.count; }
     Index head_dim() const { return queries_.query.cols; }
 
-    void for_each_tile(auto&& f) const {
-        for (Index first = 0; first < num_queries(); first += lanes)
-            f(first, std::min(lanes, num_queries() - first));
-    }
-
     /// P^T and dS^T of a tile of queries; 0 for the keys that they do not see.
     template <int vectors>
     void make_weights(const KeyValueGradient<T>& tile, Index first, Index count) {
@@ -155,7 +147,7 @@ class BackwardQueries {
                                      tile.key.rows);
         const auto product = [&](MatrixView<const T> rows, const T* lanes_of, T* to) {
             multiply_panel<vectors>(visible.any, unpacked_strips<T>(rows), lanes_of + first * head_dim(),
-                                    lanes, head_dim(),
+                                    lanes, whole_depth(head_dim()),
                                     StoreTile<T>{{to + first, visible.any, lanes, max_queries, 1}, false});
         };
         product(tile.key, memory_.query, memory_.weights);

@@ -109,7 +109,7 @@ class QueryBlock {
         scores_ = sum_ + max_queries;
         decay_ = scores_ + Tile::keys * lanes;
         new_maximum_ = decay_ + lanes;
-        for_each_tile([&](Index first, Index count) {
+        detail::for_each_tile<T>(tokens_.count, [&](auto, Index first, Index count) {
             detail::pack_lanes<T>(query.middle_rows(first, count), query_ + first * head_dim_);
         });
         std::fill_n(output_, head_dim_ * max_queries, T(0));
@@ -124,16 +124,13 @@ class QueryBlock {
         for (Index first_key = 0; first_key < keys.rows; first_key += Tile::keys) {
             const Index num_keys = std::min(Tile::keys, keys.rows - first_key);
             const MatrixView<const T> tile_values = close_together(values.middle_rows(first_key, num_keys));
-            for_each_tile([&](Index first, Index count) {
+            detail::for_each_tile<T>(tokens_.count, [&](auto vectors, Index first, Index count) {
                 const detail::VisibleKeys<T> visible(mask, tokens_.middle(first, count), key_tokens,
                                                      first_key, num_keys);
                 if (visible.any == 0) return;
                 const auto key = keys.middle_rows(first_key, num_keys),
                            value = tile_values.middle_rows(0, visible.any);
-                if (count > Simd<T>::width)
-                    absorb_tile<2>(first, visible, key, value);
-                else
-                    absorb_tile<1>(first, visible, key, value);
+                absorb_tile<vectors>(first, visible, key, value);
             });
         }
     }
@@ -143,7 +140,7 @@ class QueryBlock {
     void finish(MatrixView<T> output, T* log_sum_exp) {
         for (Index i = 0; i < tokens_.count; ++i)
             log_sum_exp[i] = T(double(maximum_[i]) * std::numbers::ln2 + std::log(double(sum_[i])));
-        for_each_tile([&](Index first, Index) {
+        detail::for_each_tile<T>(tokens_.count, [&](auto, Index first, Index) {
             for (Index lane = first; lane < first + lanes; lane += Simd<T>::width) {
                 const Simd<T> sum = Simd<T>::load(sum_ + lane);
                 const Simd<T> divisor =
@@ -165,7 +162,7 @@ class QueryBlock {
     }
 
     void resume(MatrixView<const T> output, const T* maximum, const T* sum) {
-        for_each_tile([&](Index first, Index count) {
+        detail::for_each_tile<T>(tokens_.count, [&](auto, Index first, Index count) {
             detail::pack_lanes<T>(output.middle_rows(first, count), output_ + first * head_dim_);
         });
         std::copy_n(maximum, tokens_.count, maximum_);
@@ -173,11 +170,6 @@ class QueryBlock {
     }
 
   private:
-    void for_each_tile(auto&& f) const {
-        for (Index first = 0; first < tokens_.count; first += lanes)
-            f(first, std::min<Index>(lanes, tokens_.count - first));
-    }
-
     /// Rows a multiple of 512 bytes apart fall on an eighth of the sets of a first cache or less, and would
     /// push each other out while all queries of the block read them: such are copied.
     MatrixView<const T> close_together(MatrixView<const T> rows) {
@@ -196,7 +188,7 @@ class QueryBlock {
             visible.all < visible.any ? std::min(key.rows, visible.end_of_strips()) : visible.any;
         std::fill_n(new_maximum_, lanes, -std::numeric_limits<T>::infinity());
         detail::multiply_panel<vectors>(computed, detail::unpacked_strips<T>(key), query_ + first * head_dim_,
-                                        lanes, head_dim_,
+                                        lanes, detail::whole_depth(head_dim_),
                                         detail::StoreScores<T>{scores_, new_maximum_, visible.all});
         if (visible.all < visible.any) detail::mask_scores<T>(visible, scores_, new_maximum_);
         softmax<vectors>(first, visible.any);
@@ -239,7 +231,7 @@ class QueryBlock {
         const MatrixView<const T> rows = finite.rows();
         T* const output = output_ + first * head_dim_;
         detail::multiply_panel<vectors>(head_dim_, detail::unpacked_strips<T>(rows.transposed()), scores_,
-                                        lanes, rows.rows, detail::DecayAndAdd<T>{output, decay_});
+                                        lanes, detail::whole_depth(rows.rows), detail::DecayAndAdd<T>{output, decay_});
         for (const Index j : finite.wild())
             for (Index lane = 0; lane < lanes; ++lane)
                 if (T(j) < visible.count[std::size_t(lane)])
@@ -248,7 +240,7 @@ class QueryBlock {
     }
 
     void write_output(MatrixView<T> output) const {
-        for_each_tile([&](Index first, Index count) {
+        detail::for_each_tile<T>(tokens_.count, [&](auto, Index first, Index count) {
             detail::unpack_lanes<T>(output_ + first * head_dim_, output.middle_rows(first, count));
         });
     }

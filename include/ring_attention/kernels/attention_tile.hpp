@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <type_traits>
 
 #include <ring_attention/kernels/blocked_product.hpp>
 #include <ring_attention/kernels/mask.hpp>
@@ -47,6 +48,20 @@ struct VisibleKeys {
     /// Where the last strip ends of which some query sees something.
     Index end_of_strips() const { return ceil_div(any, ProductTile<T>::rows) * ProductTile<T>::rows; }
 };
+
+/// Calls f(vectors, first, count) for the tiles of so many queries: `vectors`, a constant, is how many vectors
+/// the queries [first, first + count) fill.
+template <Real T>
+void for_each_tile(Index queries, auto&& f) {
+    constexpr Index lanes = AttentionTile<T>::lanes;
+    for (Index first = 0; first < queries; first += lanes) {
+        const Index count = std::min(lanes, queries - first);
+        if (count > Simd<T>::width)
+            f(std::integral_constant<int, 2>{}, first, count);
+        else
+            f(std::integral_constant<int, 1>{}, first, count);
+    }
+}
 
 /// rows (M, D), M <= lanes, to (D, lanes): a row becomes a lane; those that are lacking hold 0.
 template <Real T>

@@ -131,50 +131,44 @@ Strips<T> unpacked_strips(MatrixView<const T> a) {
     return {a.data, a.row_stride, a.col_stride, ProductTile<T>::rows * a.row_stride};
 }
 
-/// `rows` rows of a, strip by strip, by one panel of b, k deep.
+/// `rows` rows of a by one panel of b. Of the strip of rows [i, last], columns within(i, last) of a are looked
+/// at, and these rows of b.
 template <int vectors, Real T, class Finish>
-void multiply_panel(Index rows, const Strips<T>& a, const T* b, Index b_row, Index k, const Finish& finish) {
+void multiply_panel(Index rows, const Strips<T>& a, const T* b, Index b_row, auto&& within,
+                    const Finish& finish) {
     constexpr Index tile = ProductTile<T>::rows;
     const T* strip = a.data;
     for (Index i = 0; i < rows; i += tile, strip += a.strip_stride) {
         const Index count = std::min(tile, rows - i);
-        multiply_strip<vectors>(count, strip, a.row_stride, a.col_stride, b, b_row, k,
-                                finish.middle_rows(i, count));
+        const Run k = within(i, i + count - 1);
+        multiply_strip<vectors>(count, strip + k.first * a.col_stride, a.row_stride, a.col_stride,
+                                b + k.first * b_row, b_row, k.count, finish.middle_rows(i, count));
     }
 }
 
-/// Columns [first, first + count) of a, and these rows of b.
-struct Range {
-    Index first, count;
-};
+/// For multiply_panel: all k columns of a.
+inline auto whole_depth(Index k) {
+    return [k](Index, Index) { return Run{0, k}; };
+}
 
 /// c (m,n) = or += a (m,k) b (k,n) for k <= ProductTile::depth: panel by panel, so that one stays in the
-/// first cache. Of the rows [i, last] of a strip nothing outside of range(i, last) is looked at.
+/// first cache. within: as for multiply_panel.
 template <Real T>
 void multiply_strips_within(const Strips<T>& a, const PackedView<T>& b, MatrixView<T> c, bool add,
-                            auto&& range) {
-    constexpr Index rows = ProductTile<T>::rows, panel_cols = ProductTile<T>::cols;
+                            auto&& within) {
+    constexpr Index panel_cols = ProductTile<T>::cols;
     for (Index j = 0; j < c.cols; j += panel_cols) {
-        const Index cols = std::min(panel_cols, c.cols - j);
-        for (Index i = 0; i < c.rows; i += rows) {
-            const Index count = std::min(rows, c.rows - i);
-            const Range k = range(i, i + count - 1);
-            const T* const strip = a.from_row(i).data + k.first * a.col_stride;
-            const T* const panel = b.panel(j) + k.first * b.row_stride;
-            const StoreTile<T> store{c.middle_rows(i, count).middle_cols(j, cols), add};
-            if (cols > Simd<T>::width)
-                multiply_strip<2>(count, strip, a.row_stride, a.col_stride, panel, b.row_stride, k.count,
-                                  store);
-            else
-                multiply_strip<1>(count, strip, a.row_stride, a.col_stride, panel, b.row_stride, k.count,
-                                  store);
-        }
+        const StoreTile<T> store{c.middle_cols(j, std::min(panel_cols, c.cols - j)), add};
+        if (store.c.cols > Simd<T>::width)
+            multiply_panel<2>(c.rows, a, b.panel(j), b.row_stride, within, store);
+        else
+            multiply_panel<1>(c.rows, a, b.panel(j), b.row_stride, within, store);
     }
 }
 
 template <Real T>
 void multiply_strips(const Strips<T>& a, const PackedView<T>& b, MatrixView<T> c, bool add) {
-    multiply_strips_within<T>(a, b, c, add, [&](Index, Index) { return Range{0, b.rows}; });
+    multiply_strips_within<T>(a, b, c, add, whole_depth(b.rows));
 }
 
 }  // namespace ring_attention::detail

@@ -24,12 +24,12 @@ struct WeightedRows {
     }
 };
 
-/// sums (M,D) += weights (M,K) rows (K,D). Of strip i of the micro-kernel the weights lie in range(its first
+/// sums (M,D) += weights (M,K) rows (K,D). Of a strip of the micro-kernel the weights lie in within(its first
 /// row, its last), and are 0 wherever not seen(row, k).
 template <Real T>
 void add_weighted_rows(MatrixView<const T> weights, const WeightedRows<T>& rows, MatrixView<T> sums,
-                       auto&& range, auto&& seen) {
-    multiply_strips_within<T>(unpacked_strips<T>(weights), rows.panels, sums, true, range);
+                       auto&& within, auto&& seen) {
+    multiply_strips_within<T>(unpacked_strips<T>(weights), rows.panels, sums, true, within);
     for (const Index k : rows.finite.wild())
         for (Index i = 0; i < sums.rows; ++i)
             if (seen(i, k))

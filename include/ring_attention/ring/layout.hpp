@@ -7,14 +7,6 @@
 
 namespace ring_attention {
 
-/// A run of neighbours: seats of a rank, tokens of a seat.
-struct Run {
-    Index first = 0;
-    Index count = 0;
-    Index end() const { return first + count; }
-    bool operator==(const Run&) const = default;
-};
-
 /// Part number i of `total` things in `parts` runs whose sizes differ by one at most; the first get the
 /// extra.
 inline Run divide(Index total, Index parts, Index i) {
