@@ -23,6 +23,11 @@ class LocalRing {
     }
 
     void relay(std::span<std::byte> baton, auto&& add) const { add(baton, std::size_t(0)); }
+
+    RingLog& log() { return log_; }
+
+  private:
+    RingLog log_;
 };
 
 static_assert(Ring<LocalRing>);

@@ -5,12 +5,9 @@
 #include <span>
 
 #include <ring_attention/core/types.hpp>
+#include <ring_attention/ring/ring_log.hpp>
 
 namespace ring_attention {
-
-/// Messages of one channel arrive in the order in which they were sent; those of two channels do not wait for
-/// each other.
-enum class Channel { baton, key_value, gradient };
 
 namespace detail {
 
@@ -24,17 +21,21 @@ struct AnyAddition {
 ///
 /// start_exchange(channel, sent, received) begins to send to the rank before and to receive from the rank
 /// after, one hop of the ring; what it returns ends the hop with finish(), until when neither buffer may be
-/// touched.
+/// touched. Where there is nothing to send (an empty span) nothing is sent, and the neighbour expects nothing.
+/// What start_exchange returns can be moved.
 ///
 /// relay(baton, add) hands a baton from rank 0 to the last rank. Each calls add(part, offset) on consecutive
 /// parts of it in turn; in the end every rank holds what the last one made of it. So a sum has one order,
 /// whatever the number of ranks. Parts begin and end at multiples of 16 bytes (but for the end of the baton).
+///
+/// log() is where the ring counts what this rank sends, and where whoever computes adds to the timeline.
 template <class R>
 concept Ring = requires(R& ring, std::span<const std::byte> sent, std::span<std::byte> received) {
     { ring.rank() } -> std::convertible_to<int>;
     { ring.ranks() } -> std::convertible_to<int>;
     ring.start_exchange(Channel::key_value, sent, received).finish();
     ring.relay(received, detail::AnyAddition{});
+    { ring.log() } -> std::same_as<RingLog&>;
 };
 
 /// relay() for numbers: add(part, first) gets a run of the numbers and the index of its first.

@@ -76,11 +76,13 @@ class ThreadRing {
     class Hop {
       public:
         Hop(ThreadRing& ring, Channel channel, std::span<std::byte> received)
-            : ring_(ring), channel_(channel), received_(received) {}
-        void finish() { ring_.receive((ring_.rank() + 1) % ring_.ranks(), channel_, received_); }
+            : ring_(&ring), channel_(channel), received_(received) {}
+        void finish() {
+            if (!received_.empty()) ring_->receive((ring_->rank() + 1) % ring_->ranks(), channel_, received_);
+        }
 
       private:
-        ThreadRing& ring_;
+        ThreadRing* ring_;
         Channel channel_;
         std::span<std::byte> received_;
     };
@@ -105,6 +107,7 @@ class ThreadRing {
     int ranks() const { return ranks_; }
 
     void send(int to, Channel channel, std::span<const std::byte> message) {
+        log_.count_sent(channel, message.size());
         mailboxes_.put(rank_, to, channel, message);
     }
     void receive(int from, Channel channel, std::span<std::byte> message) {
@@ -112,11 +115,13 @@ class ThreadRing {
     }
 
     Hop start_exchange(Channel channel, std::span<const std::byte> sent, std::span<std::byte> received) {
-        send((rank_ + ranks_ - 1) % ranks_, channel, sent);
+        if (!sent.empty()) send((rank_ + ranks_ - 1) % ranks_, channel, sent);
         return {*this, channel, received};
     }
 
     void relay(std::span<std::byte> baton, auto&& add) { relay_in_parts(*this, baton, add); }
+
+    RingLog& log() { return log_; }
 
   private:
     ThreadRing(detail::Mailboxes& mailboxes, int rank, int ranks)
@@ -136,6 +141,7 @@ class ThreadRing {
     detail::Mailboxes& mailboxes_;
     int rank_;
     int ranks_;
+    RingLog log_;
 };
 
 static_assert(Ring<ThreadRing>);
