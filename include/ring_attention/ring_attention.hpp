@@ -7,6 +7,7 @@
 #include <ring_attention/models/sequential.hpp>
 #include <ring_attention/models/stream.hpp>
 #include <ring_attention/ring/attention.hpp>
+#include <ring_attention/ring/scatter.hpp>
 #include <ring_attention/ring/thread_ring.hpp>
 #include <ring_attention/training/adamw.hpp>
 #include <ring_attention/training/checkpoint.hpp>

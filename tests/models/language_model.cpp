@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <ring_attention/models/build.hpp>
+#include <ring_attention/ring/scatter.hpp>
 #include <ring_attention/ring/thread_ring.hpp>
 #include <ring_attention/training/adamw.hpp>
 #include <ring_attention/training/clip.hpp>
@@ -110,7 +111,7 @@ TEST_CASE("loss, logits and gradient have the same bits on any number of ranks")
         ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
             const ra::Share share(ra::ChunkLayout(seq_len, options.num_chunks), ring.rank(), ranks);
             const auto mine = [&](const Tokens& of) {
-                return tensors::slice(of, 1, share.first_position(), share.num_tokens());
+                return ra::tokens_of(of, share);
             };
             steps[std::size_t(ring.rank())] = step(model, mine(tokens), mine(targets), ring);
         });

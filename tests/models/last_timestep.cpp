@@ -7,6 +7,7 @@
 
 #include <ring_attention/models/build.hpp>
 #include <ring_attention/models/sequential.hpp>
+#include <ring_attention/ring/scatter.hpp>
 #include <ring_attention/ring/thread_ring.hpp>
 
 #include "support/compare.hpp"
@@ -38,7 +39,7 @@ void check_same_bits() {
                 std::atomic<int> same = 0;
                 ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
                     const ra::Share share(ra::ChunkLayout(seq_len, num_chunks), ring.rank(), ranks);
-                    const auto own = tensors::slice(x, 1, share.first_position(), share.num_tokens());
+                    const auto own = ra::tokens_of(x, share);
                     same += compare::same_bits(model(own, ring), whole);
                 });
                 CHECK(same == ranks);

@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include <ring_attention/models/build.hpp>
+#include <ring_attention/ring/scatter.hpp>
 #include <ring_attention/ring/thread_ring.hpp>
 
 #include "support/error_message.hpp"
@@ -65,7 +66,7 @@ TEST_CASE("sequence model: ranks give the same bits in inference") {
     const auto alone = model(x);
     ra::ThreadRing::run(3, [&](ra::ThreadRing& ring) {
         const ra::Share share(ra::ChunkLayout(13, options.num_chunks), ring.rank(), ring.ranks());
-        const auto own = tensors::slice(x, 1, share.first_position(), share.num_tokens());
+        const auto own = ra::tokens_of(x, share);
         if (!compare::same_bits(model(own, ring), alone)) throw std::runtime_error("other bits");
     });
 }
@@ -78,7 +79,7 @@ TEST_CASE("sequence model: ranks add into a gradient that is not 0 to the same b
     const auto accumulate = [&](auto& ring) {
         const ra::Share share(ra::ChunkLayout(13, options.num_chunks), ring.rank(), ring.ranks());
         typename Model::Cache cache;
-        model.forward(tensors::slice(c.x, 1, share.first_position(), share.num_tokens()), cache, ring);
+        model.forward(ra::tokens_of(c.x, share), cache, ring);
         auto gradient = model;
         for (int i = 0; i < 2; ++i) model.backward(c.d_output, cache, gradient, ring);
         return support::parameters_of<float>(gradient);

@@ -5,6 +5,7 @@
 
 #include <ring_attention/models/build.hpp>
 #include <ring_attention/models/sequential.hpp>
+#include <ring_attention/ring/scatter.hpp>
 #include <ring_attention/ring/thread_ring.hpp>
 
 #include "support/compare.hpp"
@@ -81,7 +82,7 @@ TEST_CASE("a user's own composition has the same bits on any number of ranks") {
         ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
             const ra::Share share(ra::ChunkLayout(8, 3), ring.rank(), ranks);
             parts[std::size_t(ring.rank())] =
-                model(tensors::slice(x, 1, share.first_position(), share.num_tokens()), ring);
+                model(ra::tokens_of(x, share), ring);
         });
         CHECK(compare::same_bits(tensors::join(parts, 1), whole));
     }

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <ring_attention/ring/attention.hpp>
+#include <ring_attention/ring/scatter.hpp>
 #include <ring_attention/ring/thread_ring.hpp>
 
 #include "support/attention_case.hpp"
@@ -24,7 +25,7 @@ AttentionRun<T> run_rank(const AttentionCase<T>& c, const ra::AttentionOptions& 
     const ra::Share share(ra::ChunkLayout(ra::Index(c.shape.seq_len), options.num_chunks), ring.rank(),
                           ring.ranks());
     const auto own = [&](const ra::Tensor<T, 4>& whole) {
-        return tensors::slice(whole, 2, share.first_position(), share.num_tokens());
+        return ra::tokens_of(whole, share, 2);
     };
     const auto q = own(c.q), k = own(c.k), v = own(c.v), d_output = own(c.d_output);
     AttentionRun<T> run;

@@ -1,6 +1,6 @@
 #include <doctest/doctest.h>
 
-#include <ring_attention/ring/layout.hpp>
+#include <ring_attention/ring/share.hpp>
 
 #include "support/error_message.hpp"
 
@@ -31,7 +31,7 @@ TEST_CASE("share: the ranks' tokens are neighbours and cover the sequence, whate
                 ra::Index end = 0;
                 for (int rank = 0; rank < ranks; ++rank) {
                     const ra::Share share(layout, rank, ranks);
-                    if (share.num_tokens() > 0) CHECK(share.first_position() == end);
+                    if (share.num_tokens() > 0) CHECK(share.positions().front() == end);
                     ra::Index tokens = 0;
                     for (ra::Index seat = 0; seat < share.num_seats(); ++seat)
                         tokens += share.tokens(seat).count;

@@ -22,7 +22,7 @@ Orders orders(ra::Index seats, int ranks) {
             const ra::Share own(layout, rank, ranks), visitors = own.of_neighbour(hop);
             ra::for_each_pair(
                 meeting, own.num_seats(), visitors.num_seats(), [&](ra::Index query, ra::Index key) {
-                    const ra::Index i = own.first_position() + query, j = visitors.first_position() + key;
+                    const ra::Index i = own.first_seat() + query, j = visitors.first_seat() + key;
                     met.keys_of_query[i].push_back(j);
                     met.queries_of_key[j].push_back(i);
                 });

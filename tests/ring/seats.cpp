@@ -30,7 +30,7 @@ TEST_CASE("ranks agree on the whole sequence, or all throw the same") {
     const auto agree = [](auto tokens_of, auto batch_of) {
         ra::ThreadRing::run(3, [&](ra::ThreadRing& ring) {
             const ra::Share share =
-                ra::agree_on_share(ring, 4, tokens_of(ring.rank()), {{"batch", batch_of(ring.rank())}});
+                ra::agree_on_share(ring, 4, ra::Layout::contiguous, tokens_of(ring.rank()), {{"batch", batch_of(ring.rank())}});
             if (share != ra::Share(ra::ChunkLayout(10, 4), ring.rank(), 3)) throw ra::Error("another share");
         });
     };

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <ring_attention/models/build.hpp>
+#include <ring_attention/ring/scatter.hpp>
 #include <ring_attention/ring/thread_ring.hpp>
 
 #include "compare.hpp"
@@ -78,7 +79,7 @@ std::vector<ModelRun<Model>> run_on_ranks(int ranks, ra::Index num_chunks, const
     ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
         const ra::Share share(ra::ChunkLayout(x.dimension(1), num_chunks), ring.rank(), ring.ranks());
         const auto own = [&](const auto& whole) {
-            return tensors::slice(whole, 1, share.first_position(), share.num_tokens());
+            return ra::tokens_of(whole, share);
         };
         auto& run = runs[std::size_t(ring.rank())];
         if constexpr (Model::OutputTensor::NumDimensions == 3)

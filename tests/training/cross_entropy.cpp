@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <ring_attention/ring/scatter.hpp>
 #include <ring_attention/ring/thread_ring.hpp>
 #include <ring_attention/training/cross_entropy.hpp>
 
@@ -88,8 +89,8 @@ TEST_CASE("any number of ranks gives the same bits") {
         ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
             const ra::Share share(ra::ChunkLayout(seq_len, 7), ring.rank(), ranks);
             const auto mine = ra::cross_entropy(
-                tensors::slice(logits, 1, share.first_position(), share.num_tokens()),
-                tensors::slice(targets, 1, share.first_position(), share.num_tokens()), ring);
+                ra::tokens_of(logits, share),
+                ra::tokens_of(targets, share), ring);
             losses[std::size_t(ring.rank())] = mine.loss;
             d_logits[std::size_t(ring.rank())] = mine.d_logits;
         });

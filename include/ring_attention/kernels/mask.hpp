@@ -6,18 +6,51 @@
 
 namespace ring_attention {
 
-/// Tokens of a chunk by their index in the chunk, in rising order of their position in the sequence.
+/// Tokens of a chunk by their index in the chunk, in rising order of their position in the sequence: `stride`
+/// apart, and from token `gap_at` on all of them `gap` positions further.
 struct TokenRun {
     Index first = 0;  ///< position of token 0
     Index count = 0;
+    Index stride = 1;
+    Index gap_at = 0;
+    Index gap = 0;
 
-    Index position(Index index) const { return first + index; }
+    /// Two runs of neighbours, the second further on.
+    static TokenRun two_runs(const Run& one, const Run& other) {
+        if (other.count == 0) return {one.first, one.count};
+        if (one.count == 0) return {other.first, other.count};
+        return {one.first, one.count + other.count, 1, one.count, other.first - one.end()};
+    }
+
+    Index position(Index index) const {
+        return first + index * stride + (gap != 0 && index >= gap_at ? gap : 0);
+    }
 
     /// Tokens [index, index + how_many) of the run.
-    TokenRun middle(Index index, Index how_many) const { return {position(index), how_many}; }
+    TokenRun middle(Index index, Index how_many) const {
+        TokenRun part{position(index), how_many, stride};
+        if (gap != 0 && index < gap_at && gap_at < index + how_many) {
+            part.gap_at = gap_at - index;
+            part.gap = gap;
+        }
+        return part;
+    }
 
     /// How many of the tokens stand at or before the position: those with index 0 ... result - 1.
-    Index count_up_to(Index position) const { return std::clamp<Index>(position - first + 1, 0, count); }
+    Index count_up_to(Index position) const {
+        if (gap == 0) return count_in_run(position, count);
+        return count_in_run(position, gap_at) + std::max<Index>(0, count_in_run(position - gap, count) - gap_at);
+    }
+
+    bool operator==(const TokenRun&) const = default;
+
+  private:
+    /// As if the first `of` tokens were all, and had no gap.
+    Index count_in_run(Index position, Index of) const {
+        if (position < first) return 0;
+        const Index before = position - first;
+        return std::min(of, (stride == 1 ? before : before / stride) + 1);
+    }
 };
 
 /// Which keys a query sees: the one place that says so. In every chunk they are its first keys.
@@ -27,6 +60,11 @@ struct Mask {
     /// The number of keys of the chunk that a query at this position sees.
     Index visible(Index query_position, const TokenRun& keys) const {
         return causal ? keys.count_up_to(query_position) : keys.count;
+    }
+
+    /// Whether any of the queries sees any of the keys.
+    bool any_visible(const TokenRun& queries, const TokenRun& keys) const {
+        return queries.count > 0 && visible(queries.position(queries.count - 1), keys) > 0;
     }
 };
 

@@ -25,14 +25,18 @@ namespace ring_attention {
 
 namespace detail {
 
-/// The last row of each batch entry at the last seat, `count` of them.
+/// The rows of the last token of the sequence, one a batch entry; none on a rank that does not hold it.
 template <class T>
-Matrix<T> last_rows_of_seat(const Matrix<T>& rows, const auto& share, Index batch, Index count) {
-    Matrix<T> last(count, rows.cols());
-    if (count == 0) return last;
-    const Run seat = rows_of_seat(share, batch, share.num_seats() - 1);
-    for (Index b = 0; b < batch; ++b) last.row(b) = rows.row(seat.first + (b + 1) * (seat.count / batch) - 1);
-    return last;
+Matrix<T> last_token_rows(const Matrix<T>& rows, const auto& share, Index batch) {
+    for (Index seat = 0; seat < share.num_seats(); ++seat)
+        if (share.has_last_token(seat)) {
+            const Run run = rows_of_seat(share, batch, seat);
+            Matrix<T> last(batch, rows.cols());
+            for (Index b = 0; b < batch; ++b)
+                last.row(b) = rows.row(run.first + (b + 1) * (run.count / batch) - 1);
+            return last;
+        }
+    return Matrix<T>(0, rows.cols());
 }
 
 }  // namespace detail
@@ -55,14 +59,9 @@ struct Pass {
     }
 
     /// The rows of the last token of the sequence, one a batch entry; none on a rank that does not hold it.
-    Index num_last_rows() const {
-        const bool here =
-            share.num_tokens() > 0 && share.first_position() + share.num_tokens() == share.layout().seq_len();
-        return here ? batch : 0;
-    }
     template <class T>
     Matrix<T> last_rows(const Matrix<T>& rows) const {
-        return detail::last_rows_of_seat(rows, share, batch, num_last_rows());
+        return detail::last_token_rows(rows, share, batch);
     }
 };
 

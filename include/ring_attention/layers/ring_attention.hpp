@@ -79,28 +79,23 @@ struct RingAttention {
         const List<TokenRun> tokens = query_tokens(pass);
         d = out_proj.backward(std::move(d), cache.out_proj,
                               gradients.part([](auto& layer) -> auto& { return layer.out_proj; }));
-        Travellers<T> d_key_value(pass.share, shape);
-        d_key_value.set_zero();
         Matrix<T> d_projected(d.rows(), 3 * Width);
-        parallel_rows(d.rows(), [&](Index row) { d_projected.row(row).head(Width).setZero(); });
+        parallel_rows(d.rows(), [&](Index row) { d_projected.row(row).setZero(); });
+        const auto third = [&](Index i) {
+            return heads_of(d_projected.data() + i * Width, tokens, shape, 3 * Width);
+        };
+        const SeatHeads<T> d_key = third(1), d_value = third(2);
+        KeyValues<T> d_key_value;
+        d_key_value.reserve(tokens.size());
+        for (std::size_t seat = 0; seat < tokens.size(); ++seat)
+            d_key_value.push_back({tokens[seat], d_key[seat], d_value[seat]});
         attend_backward<T>(pass.ring, pass.share, shape, Mask{},
                            {heads_of(cache.query.data(), tokens, shape, Width),
                             heads_of(std::as_const(d).data(), tokens, shape, Width),
                             heads_of(cache.out_proj.input.data(), tokens, shape, Width),
                             columns_of(cache.log_sum_exp.data(), tokens, shape), cache.key_value.views(),
-                            heads_of(d_projected.data(), tokens, shape, 3 * Width), d_key_value.views()},
+                            third(0), d_key_value},
                            cache.key_value.bytes());
-        for (Index seat = 0; seat < pass.share.num_seats(); ++seat) {
-            const KeyValueView<T> of_seat = d_key_value[seat];
-            const Run rows = rows_of_seat(pass.share, pass.batch, seat);
-            parallel_rows(rows.count, [&](Index i) {
-                T* const row = &d_projected(rows.first + i, 0);
-                for (Index col = 0; col < Width; col += head_dim) {
-                    std::copy_n(piece(of_seat.key, i, col), head_dim, row + Width + col);
-                    std::copy_n(piece(of_seat.value, i, col), head_dim, row + 2 * Width + col);
-                }
-            });
-        }
         return qkv.backward(std::move(d_projected), cache.qkv,
                             gradients.part([](auto& layer) -> auto& { return layer.qkv; }));
     }
@@ -151,8 +146,7 @@ struct RingAttention {
         tokens.reserve(std::size_t(pass.share.num_seats()));
         for (Index seat = 0; seat < pass.share.num_seats(); ++seat) {
             const TokenRun all = pass.share.tokens(seat);
-            const Index last = pass.last_token_only ? pass.num_last_rows() / pass.batch : all.count;
-            const Index count = seat + 1 == pass.share.num_seats() || !pass.last_token_only ? last : 0;
+            const Index count = !pass.last_token_only ? all.count : pass.share.has_last_token(seat) ? 1 : 0;
             tokens.push_back(all.middle(all.count - count, count));
         }
         return tokens;

@@ -44,7 +44,8 @@ struct StreamShare {
 
     Index num_seats() const { return 1; }
     TokenRun tokens(Index) const { return next; }
-    Index first_position() const { return next.first; }
+    Index tokens_before(Index) const { return 0; }
+    bool has_last_token(Index) const { return true; }
 };
 
 /// In place of a Pass, where the tokens before these have been seen: inference, without a ring.
@@ -61,10 +62,9 @@ struct StreamPass {
         return {memory, share, batch, masks, last_token_only && is_last};
     }
 
-    Index num_last_rows() const { return batch; }
     template <class Number>
     Matrix<Number> last_rows(const Matrix<Number>& rows) const {
-        return detail::last_rows_of_seat(rows, share, batch, batch);
+        return detail::last_token_rows(rows, share, batch);
     }
 };
 

@@ -52,7 +52,7 @@ void require_in_vocabulary(const auto& tokens) {
 /// on every rank.
 ///
 /// The parameters are walked with for_each_parameter; a gradient is a Model of the same type.
-template <class Body, Index num_chunks, Output output>
+template <class Body, Index num_chunks, Output output, Layout layout = Layout::contiguous>
 requires VectorBody<Body> || TokenBody<Body>
 struct Model {
     using Scalar = typename Body::Scalar;
@@ -61,6 +61,12 @@ struct Model {
     static constexpr Index out_width = Body::out_width;
 
     Body body;
+
+    /// The tokens that this rank of a ring is to hold. Throws as ring_attention::share does.
+    template <Ring R>
+    static Share share(const R& ring, Index seq_len) {
+        return ring_attention::share(ring, seq_len, num_chunks, layout);
+    }
 
     static void visit(auto&& f, auto&... self) { Body::visit(f, self.body...); }
 
@@ -167,7 +173,7 @@ struct Model {
             throw ShapeError("x has shape " + shape_text(x.dimensions()) +
                              ", expected a batch of at least 1");
         if constexpr (TokenBody<Body>) detail::require_in_vocabulary<Body>(x);
-        return agree_on_share(ring, num_chunks, x.dimension(1),
+        return agree_on_share(ring, num_chunks, layout, x.dimension(1),
                               {{"batch", x.dimension(0)}, {"out_width", out_width}});
     }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <ring_attention/core/types.hpp>
+#include <ring_attention/ring/layout.hpp>
 
 namespace ring_attention {
 
@@ -21,6 +21,7 @@ struct Options {
     float dropout = 0.1f;  ///< rate, in training only
     int window_size = 60;  ///< the length for which buffers are sized ahead; bounds nothing
     Output output = Output::last_timestep;
+    Layout layout = Layout::contiguous;  ///< which tokens sit at which seat; changes results by rounding only
 };
 
 /// The width of the output.
@@ -37,6 +38,7 @@ struct LanguageOptions {
     int num_chunks = 4;
     int num_layers = 4;
     float dropout = 0.1f;
+    Layout layout = Layout::contiguous;
 };
 
 namespace detail {

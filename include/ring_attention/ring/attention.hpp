@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <type_traits>
 
 #include <ring_attention/core/tensor.hpp>
 #include <ring_attention/ring/attention_pass_backward.hpp>
@@ -12,6 +14,7 @@ namespace ring_attention {
 struct AttentionOptions {
     Index num_chunks = 1;  ///< seats of the ring; changes the result by rounding only
     bool causal = true;    ///< a query sees the keys at its position and before
+    Layout layout = Layout::contiguous;  ///< which tokens sit at which seat; by rounding only, too
 };
 
 template <class T>
@@ -52,30 +55,72 @@ OperatorPlan plan_attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const 
         throw ShapeError("q has shape " + shape_text(shape) +
                          ", expected batch, heads and head_dim of at least 1");
     const Share share = agree_on_share(
-        ring, options.num_chunks, shape[2],
+        ring, options.num_chunks, options.layout, shape[2],
         {{"batch", shape[0]}, {"heads", shape[1]}, {"head_dim", shape[3]}, {"causal", options.causal}});
     return {share, {shape[0], shape[1], shape[3]}, {options.causal}};
 }
 
-/// The seats of a tensor [batch, heads, tokens of the rank] or [..., head_dim], where they lie.
+/// A tensor [batch, heads, tokens of the rank] or [..., head_dim], seen seat by seat: where it lies if the tokens
+/// of a seat are neighbours in it, else in a copy.
 template <class T>
-SeatHeads<T> seats_of(T* numbers, Index width, const OperatorPlan& plan) {
-    const auto all = HeadsView<T>::head_by_head(numbers, plan.shape, plan.share.num_tokens(), width);
-    SeatHeads<T> seats;
-    seats.reserve(std::size_t(plan.share.num_seats()));
-    for (Index seat = 0; seat < plan.share.num_seats(); ++seat) {
-        const TokenRun tokens = plan.share.tokens(seat);
-        seats.push_back(all.middle_tokens(tokens.first - plan.share.first_position(), tokens.count));
+class SeatedTensor {
+  public:
+    using Number = std::remove_const_t<T>;
+
+    SeatedTensor(T* numbers, Index width, const OperatorPlan& plan)
+        : plan_(plan), all_(HeadsView<T>::head_by_head(numbers, plan.shape, plan.share.num_tokens(), width)) {
+        const bool in_place = plan.share.layout().layout() == Layout::contiguous || plan.share.num_seats() < 2;
+        if (!in_place) copy_.resize(plan.shape.batch_heads() * plan.share.num_tokens() * width);
+        seats_.reserve(std::size_t(plan.share.num_seats()));
+        for (Index seat = 0; seat < plan.share.num_seats(); ++seat) {
+            const Index before = plan.share.tokens_before(seat), count = plan.share.tokens(seat).count;
+            seats_.push_back(in_place ? all_.middle_tokens(before, count)
+                                      : HeadsView<T>::head_by_head(
+                                            copy_.data() + plan.shape.batch_heads() * before * width,
+                                            plan.shape, count, width));
+        }
+        if (!in_place) enter();
     }
-    return seats;
+
+    const SeatHeads<T>& seats() const { return seats_; }
+
+    /// Brings what was written to the seats to the tensor.
+    void leave() const {
+        if (copy_.size() > 0)
+            for_each_row([](T* in_tensor, T* at_seat, Index width) { std::copy_n(at_seat, width, in_tensor); });
+    }
+
+  private:
+    void enter() {
+        for_each_row([&](T* in_tensor, T* at_seat, Index width) {
+            std::copy_n(in_tensor, width, copy_.data() + (at_seat - copy_.data()));
+        });
+    }
+
+    void for_each_row(auto&& f) const {
+        for (Index seat = 0; seat < plan_.share.num_seats(); ++seat) {
+            const TokenRun places = plan_.share.places(seat);
+            parallel_for(plan_.shape.batch_heads(), [&](Index head) {
+                const auto tensor = all_(head), at_seat = seats_[std::size_t(seat)](head);
+                for (Index i = 0; i < places.count; ++i)
+                    f(&tensor(places.position(i), 0), &at_seat(i, 0), all_.width);
+            });
+        }
+    }
+
+    const OperatorPlan& plan_;
+    HeadsView<T> all_;
+    RowVector<Number> copy_;
+    SeatHeads<T> seats_;
+};
+
+template <class T, int rank>
+SeatedTensor<const T> seated(const Tensor<T, rank>& tensor, const OperatorPlan& plan) {
+    return {tensor.data(), rank == 4 ? tensor.dimensions().back() : 1, plan};
 }
 template <class T, int rank>
-SeatHeads<const T> seats_of(const Tensor<T, rank>& tensor, const OperatorPlan& plan) {
-    return seats_of(tensor.data(), rank == 4 ? tensor.dimensions().back() : 1, plan);
-}
-template <class T, int rank>
-SeatHeads<T> seats_of(Tensor<T, rank>& tensor, const OperatorPlan& plan) {
-    return seats_of(tensor.data(), rank == 4 ? tensor.dimensions().back() : 1, plan);
+SeatedTensor<T> seated(Tensor<T, rank>& tensor, const OperatorPlan& plan) {
+    return {tensor.data(), rank == 4 ? tensor.dimensions().back() : 1, plan};
 }
 
 template <class T>
@@ -92,8 +137,15 @@ template <class T>
 Travellers<T> travellers_of(const KeyValues<const T>& key_value, const OperatorPlan& plan) {
     if (plan.share.ranks() == 1) return {};
     Travellers<T> travellers(plan.share, plan.shape);
-    travellers.set_zero();
-    add_heads<T>(key_value, travellers.views(), plan.shape.batch_heads());
+    const KeyValues<T> copies = travellers.views();
+    const auto copy_rows = [](MatrixView<const T> rows, MatrixView<T> copy) {
+        for (Index i = 0; i < rows.rows; ++i) std::copy_n(&rows(i, 0), rows.cols, &copy(i, 0));
+    };
+    for (std::size_t seat = 0; seat < key_value.size(); ++seat)
+        parallel_for(plan.shape.batch_heads(), [&](Index head) {
+            copy_rows(key_value[seat].key(head), copies[seat].key(head));
+            copy_rows(key_value[seat].value(head), copies[seat].value(head));
+        });
     return travellers;
 }
 
@@ -107,15 +159,18 @@ template <class T, Ring R>
 AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
                              const AttentionOptions& options, R& ring) {
     const detail::OperatorPlan plan = detail::plan_attention(q, k, v, options, ring);
-    const KeyValues<const T> key_value =
-        detail::key_values(detail::seats_of(k, plan), detail::seats_of(v, plan), plan);
+    const auto query = detail::seated(q, plan), key = detail::seated(k, plan), value = detail::seated(v, plan);
+    const KeyValues<const T> key_value = detail::key_values(key.seats(), value.seats(), plan);
     const Travellers<T> travellers = detail::travellers_of<T>(key_value, plan);
     AttentionResult<T> result{Tensor<T, 4>(q.dimensions()),
                               Tensor<T, 3>(q.dimension(0), q.dimension(1), q.dimension(2))};
     const List<TokenRun> tokens = plan.tokens();
-    attend<T>(ring, plan.share, plan.shape, plan.mask, {tokens, detail::seats_of(q, plan)}, key_value,
-              travellers.bytes(),
-              {detail::seats_of(result.output, plan), detail::seats_of(result.log_sum_exp, plan)});
+    const auto output = detail::seated(result.output, plan),
+               log_sum_exp = detail::seated(result.log_sum_exp, plan);
+    attend<T>(ring, plan.share, plan.shape, plan.mask, {tokens, query.seats()}, key_value, travellers.bytes(),
+              {output.seats(), log_sum_exp.seats()});
+    output.leave();
+    log_sum_exp.leave();
     return result;
 }
 
@@ -143,17 +198,19 @@ AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tens
         tensor.setZero();
         return tensor;
     };
-    const KeyValues<const T> key_value =
-        detail::key_values(detail::seats_of(k, plan), detail::seats_of(v, plan), plan);
+    const auto query = detail::seated(q, plan), key = detail::seated(k, plan), value = detail::seated(v, plan);
+    const KeyValues<const T> key_value = detail::key_values(key.seats(), value.seats(), plan);
     const Travellers<T> travellers = detail::travellers_of<T>(key_value, plan);
     AttentionGradient<T> gradient{zeros(), zeros(), zeros()};
-    attend_backward<T>(
-        ring, plan.share, plan.shape, plan.mask,
-        {detail::seats_of(q, plan), detail::seats_of(d_output, plan), detail::seats_of(result.output, plan),
-         detail::seats_of(result.log_sum_exp, plan), key_value, detail::seats_of(gradient.query, plan),
-         detail::key_values(detail::seats_of(gradient.key, plan), detail::seats_of(gradient.value, plan),
-                            plan)},
-        travellers.bytes());
+    const auto d_query = detail::seated(gradient.query, plan), d_key = detail::seated(gradient.key, plan),
+               d_value = detail::seated(gradient.value, plan);
+    attend_backward<T>(ring, plan.share, plan.shape, plan.mask,
+                       {query.seats(), detail::seated(d_output, plan).seats(),
+                        detail::seated(result.output, plan).seats(),
+                        detail::seated(result.log_sum_exp, plan).seats(), key_value, d_query.seats(),
+                        detail::key_values(d_key.seats(), d_value.seats(), plan)},
+                       travellers.bytes());
+    for (const auto* tensor : {&d_query, &d_key, &d_value}) tensor->leave();
     return gradient;
 }
 

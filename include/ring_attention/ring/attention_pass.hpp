@@ -42,12 +42,11 @@ struct QueryPlace {
 inline List<QueryPlace> query_places(const List<TokenRun>& seats, const HeadShape& shape, Index max_queries) {
     List<QueryPlace> places;
     Index blocks_of_a_head = 0;
-    for (const TokenRun& tokens : seats) blocks_of_a_head += (tokens.count + max_queries - 1) / max_queries;
+    for (const TokenRun& tokens : seats) blocks_of_a_head += ceil_div(tokens.count, max_queries);
     places.reserve(std::size_t(shape.batch_heads() * blocks_of_a_head));
     for (Index batch_head = 0; batch_head < shape.batch_heads(); ++batch_head)
         for (Index seat = Index(seats.size()) - 1; seat >= 0; --seat) {
-            const Index tokens = seats[std::size_t(seat)].count,
-                        blocks = (tokens + max_queries - 1) / max_queries;
+            const Index tokens = seats[std::size_t(seat)].count, blocks = ceil_div(tokens, max_queries);
             for (Index first = (blocks - 1) * max_queries; first >= 0; first -= max_queries)
                 places.push_back({seat, batch_head, first, std::min(max_queries, tokens - first)});
         }
@@ -116,8 +115,10 @@ void attend(R& ring, const Share& share, const HeadShape& shape, const Mask& mas
             block.suspend(rows(result.output), so_far.maximum[seat].data() + at,
                           so_far.sum[seat].data() + at);
     };
-    detail::receive_visitors<T>(ring, share, shape, key_value, sent,
+    detail::receive_visitors<T>(ring, share, shape, mask, key_value, sent,
                                 [&](const detail::Visit& visit, const KeyValues<const T>& visitors) {
+                                    if (visit.meetings.size() == 0) return;
+                                    const auto span = detail::compute_span(ring, share, visit.hop);
                                     parallel_for(Index(places.size()), [&](Index i) {
                                         absorb(places[std::size_t(i)], visit, visitors);
                                     });

@@ -3,8 +3,10 @@
 #include <algorithm>
 
 #include <ring_attention/kernels/attention_backward.hpp>
+#include <ring_attention/kernels/elementwise.hpp>
 #include <ring_attention/kernels/reduce.hpp>
 #include <ring_attention/ring/attention_pass.hpp>
+#include <ring_attention/ring/travelling_gradients.hpp>
 
 namespace ring_attention {
 
@@ -36,18 +38,16 @@ List<RowVector<T>> row_dots(const Share& share, const HeadShape& shape, const Se
     return dots;
 }
 
+/// Adds what `from` has, of these heads alone, to all heads' sums.
 template <class T>
-void add_heads(const KeyValues<const T>& from, const KeyValues<T>& to, Index batch_heads) {
-    const auto add = [&](const HeadsView<const T>& source, const HeadsView<T>& sum, Index head) {
-        const auto rows = source(head);
-        const auto sums = sum(head);
-        for (Index i = 0; i < rows.rows; ++i)
-            for (Index j = 0; j < rows.cols; ++j) sums(i, j) += rows(i, j);
+void add_heads(const Run& heads, const KeyValues<T>& from, const KeyValues<T>& to) {
+    const auto add_rows = [](MatrixView<T> rows, MatrixView<T> sums) {
+        for (Index i = 0; i < rows.rows; ++i) add(&rows(i, 0), &sums(i, 0), rows.cols);
     };
     for (std::size_t seat = 0; seat < from.size(); ++seat)
-        parallel_for(batch_heads, [&](Index head) {
-            add(from[seat].key, to[seat].key, head);
-            add(from[seat].value, to[seat].value, head);
+        parallel_for(heads.count, [&](Index head) {
+            add_rows(from[seat].key(head), to[seat].key(heads.first + head));
+            add_rows(from[seat].value(head), to[seat].value(heads.first + head));
         });
 }
 
@@ -75,15 +75,16 @@ struct BlockPairs {
     }
 };
 
-/// The meetings of a visit, backward.
+/// The meetings of a visit, backward, of some of the heads; those of d_visitors are these alone.
 template <class T>
 void meet_backward(const Visit& visit, const Share& share, const HeadShape& shape, const Mask& mask,
-                   const SeatGradientViews<T>& own, const List<RowVector<T>>& dots,
+                   const SeatGradientViews<T>& own, const List<RowVector<T>>& dots, const Run& heads,
                    const KeyValues<const T>& visitors, const KeyValues<T>& d_visitors) {
     using Block = BackwardBlock<T>;
-    const auto meet_blocks = [&](Index query_seat, Index key_seat, Index head, Index query_block,
+    const auto meet_blocks = [&](Index query_seat, Index key_seat, Index head_of_these, Index query_block,
                                  Index key_block) {
         const auto seat = std::size_t(query_seat);
+        const Index head = heads.first + head_of_these;
         const KeyValueView<const T>& keys = visitors[std::size_t(key_seat)];
         const KeyValueView<T>& d_keys = d_visitors[std::size_t(key_seat)];
         const TokenRun tokens = share.tokens(query_seat);
@@ -93,8 +94,8 @@ void meet_backward(const Visit& visit, const Share& share, const HeadShape& shap
                                        dots[seat].data() + head * tokens.count,
                                        tokens,
                                        own.d_query[seat](head)};
-        const KeyValueGradient<T> chunk{keys.key(head), keys.value(head), keys.tokens, d_keys.key(head),
-                                        d_keys.value(head)};
+        const KeyValueGradient<T> chunk{keys.key(head), keys.value(head), keys.tokens,
+                                        d_keys.key(head_of_these), d_keys.value(head_of_these)};
         const Index first = query_block * Block::queries, first_key = key_block * Block::keys;
         absorb_block_backward<T>(
             queries.middle_rows(first, std::min(Block::queries, tokens.count - first)),
@@ -105,15 +106,17 @@ void meet_backward(const Visit& visit, const Share& share, const HeadShape& shap
         for (const Meeting meeting : visit.meetings)
             for_each_pair(meeting, share.num_seats(), Index(visitors.size()),
                           [&](Index query_seat, Index key_seat) {
-                              const Index keys = visitors[std::size_t(key_seat)].tokens.count;
+                              const TokenRun queries = share.tokens(query_seat),
+                                             keys = visitors[std::size_t(key_seat)].tokens;
+                              if (!mask.any_visible(queries, keys)) return;
                               f(query_seat, key_seat,
-                                BlockPairs{(share.tokens(query_seat).count - 1) / Block::queries + 1,
-                                           (keys - 1) / Block::keys + 1});
+                                BlockPairs{ceil_div(queries.count, Block::queries),
+                                           ceil_div(keys.count, Block::keys)});
                           });
     };
     // The orders are the same: heads side by side where there are enough for the threads, else blocks.
-    if (shape.batch_heads() % num_threads() == 0 || shape.batch_heads() > 4 * num_threads())
-        parallel_for(shape.batch_heads(), [&](Index head) {
+    if (heads.count % num_threads() == 0 || heads.count > 4 * num_threads())
+        parallel_for(heads.count, [&](Index head) {
             for_each_seat_pair([&](Index query_seat, Index key_seat, const BlockPairs& pairs) {
                 pairs.one_after_the_other([&](Index query_block, Index key_block) {
                     meet_blocks(query_seat, key_seat, head, query_block, key_block);
@@ -122,7 +125,7 @@ void meet_backward(const Visit& visit, const Share& share, const HeadShape& shap
         });
     else
         for_each_seat_pair([&](Index query_seat, Index key_seat, const BlockPairs& pairs) {
-            pairs.on_all_threads(shape.batch_heads(), [&](Index head, Index query_block, Index key_block) {
+            pairs.on_all_threads(heads.count, [&](Index head, Index query_block, Index key_block) {
                 meet_blocks(query_seat, key_seat, head, query_block, key_block);
             });
         });
@@ -136,30 +139,27 @@ template <class T, Ring R>
 void attend_backward(R& ring, const Share& share, const HeadShape& shape, const Mask& mask,
                      const SeatGradientViews<T>& own, std::span<const std::byte> sent) {
     const List<RowVector<T>> dots = detail::row_dots<T>(share, shape, own);
-    const auto meet = [&](const detail::Visit& visit, const KeyValues<const T>& visitors,
+    const auto meet = [&](const detail::Visit& visit, const Run& heads, const KeyValues<const T>& visitors,
                           const KeyValues<T>& d_visitors) {
-        detail::meet_backward<T>(visit, share, shape, mask, own, dots, visitors, d_visitors);
+        if (visit.meetings.size() == 0) return;
+        const auto span = detail::compute_span(ring, share, visit.hop);
+        detail::meet_backward<T>(visit, share, shape, mask, own, dots, heads, visitors, d_visitors);
     };
     if (ring.ranks() == 1)
         return detail::receive_visitors<T>(
-            ring, share, shape, own.key_value, sent,
+            ring, share, shape, mask, own.key_value, sent,
             [&](const detail::Visit& visit, const KeyValues<const T>& visitors) {
-                meet(visit, visitors, own.d_key_value);
+                meet(visit, {0, shape.batch_heads()}, visitors, own.d_key_value);
             });
 
-    Travellers<T> present(share, shape), arriving;  // the gradients of those who visit
-    present.set_zero();
-    int hop = 0;
-    detail::receive_visitors<T>(
-        ring, share, shape, own.key_value, sent,
-        [&](const detail::Visit& visit, const KeyValues<const T>& visitors) {
-            meet(visit, visitors, present.views());
-            if (visit.last) return;
-            arriving = Travellers<T>(share.of_neighbour(++hop), shape);  // in the end this rank's own
-            ring.start_exchange(Channel::gradient, std::as_const(present).bytes(), arriving.bytes()).finish();
-            std::swap(present, arriving);
-        });
-    detail::add_heads<T>(std::as_const(present).views(), own.d_key_value, shape.batch_heads());
+    detail::TravellingGradients<T, R> gradients(ring, share, shape, mask);
+    detail::receive_visitors<T>(ring, share, shape, mask, own.key_value, sent,
+                                [&](const detail::Visit& visit, const KeyValues<const T>& visitors) {
+                                    gradients.visit(visit, [&](const Run& heads, const KeyValues<T>& d) {
+                                        meet(visit, heads, visitors, d);
+                                        if (visit.last) detail::add_heads<T>(heads, d, own.d_key_value);
+                                    });
+                                });
 }
 
 }  // namespace ring_attention

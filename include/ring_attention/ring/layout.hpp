@@ -14,11 +14,33 @@ inline Run divide(Index total, Index parts, Index i) {
     return {i * size + std::min(i, extra), size + (i < extra ? 1 : 0)};
 }
 
-/// Which tokens sit at which seat of the logical ring. With fewer tokens than seats the last seats are empty.
+/// Which tokens sit at seat i of n. Where attention is causal, late tokens see more keys than early ones: all
+/// but the first layout give every seat its part of both, so that the seats have equal work.
+enum class Layout {
+    contiguous,  ///< the i-th of n runs of neighbours
+    zigzag,      ///< of 2n runs, number i and number 2n - 1 - i
+    striped,     ///< tokens i, i + n, i + 2n, ...
+};
+
+constexpr const char* name_of(Layout layout) {
+    switch (layout) {
+        case Layout::contiguous:
+            return "contiguous";
+        case Layout::zigzag:
+            return "zigzag";
+        case Layout::striped:
+            return "striped";
+    }
+    return "unknown";
+}
+
+/// Which tokens sit at which seat of the logical ring. Seats differ by one token at most. With fewer tokens
+/// than seats the last seats are empty.
 class ChunkLayout {
   public:
     /// Throws ShapeError unless both are at least 1.
-    ChunkLayout(Index seq_len, Index num_seats) : seq_len_(seq_len), num_seats_(num_seats) {
+    ChunkLayout(Index seq_len, Index num_seats, Layout layout = Layout::contiguous)
+        : seq_len_(seq_len), num_seats_(num_seats), layout_(layout) {
         if (num_seats < 1)
             throw ShapeError("num_chunks is " + std::to_string(num_seats) + ", expected at least 1");
         if (seq_len < 1) throw ShapeError("seq_len is " + std::to_string(seq_len) + ", expected at least 1");
@@ -26,58 +48,66 @@ class ChunkLayout {
 
     Index seq_len() const { return seq_len_; }
     Index num_seats() const { return num_seats_; }
+    Layout layout() const { return layout_; }
 
     TokenRun tokens(Index seat) const {
         const Run run = divide(seq_len_, num_seats_, seat);
-        return {run.first, run.count};
+        switch (layout_) {
+            case Layout::zigzag:
+                return TokenRun::two_runs(half(seat), half(2 * num_seats_ - 1 - seat));
+            case Layout::striped:
+                return {seat, run.count, num_seats_};
+            default:
+                return {run.first, run.count};
+        }
+    }
+
+    /// How many tokens the seats before this one have, and those before seat num_seats(): all.
+    Index tokens_before(Index seat) const {
+        if (layout_ != Layout::zigzag) return divide(seq_len_, num_seats_, seat).first;
+        return half(seat).first + seq_len_ - half(2 * num_seats_ - seat).first;
+    }
+
+    /// Where the tokens of a seat stand among those of the seats [seats.first, seats.end()), which are taken
+    /// in the order of the sequence.
+    TokenRun places(Index seat, const Run& seats) const {
+        switch (layout_) {
+            case Layout::zigzag: {
+                const Run first = half(seat), second = half(2 * num_seats_ - 1 - seat);
+                const Index before = half(seats.first).first;
+                const Index between = half(2 * num_seats_ - seats.end()).first - half(seats.end()).first;
+                return TokenRun::two_runs({first.first - before, first.count},
+                                          {second.first - between - before, second.count});
+            }
+            case Layout::striped:
+                return {seat - seats.first, tokens(seat).count, seats.count};
+            default:
+                return {tokens_before(seat) - tokens_before(seats.first), tokens(seat).count};
+        }
+    }
+
+    /// The seat of the last token of the sequence, which is the last of that seat.
+    Index last_token_seat() const {
+        const Index run = std::min(seq_len_, layout_ == Layout::zigzag ? 2 * num_seats_ : num_seats_) - 1;
+        switch (layout_) {
+            case Layout::zigzag:
+                return std::min(run, 2 * num_seats_ - 1 - run);
+            case Layout::striped:
+                return (seq_len_ - 1) % num_seats_;
+            default:
+                return run;
+        }
     }
 
     bool operator==(const ChunkLayout&) const = default;
 
   private:
+    /// Zigzag: run number i of 2n.
+    Run half(Index i) const { return divide(seq_len_, 2 * num_seats_, i); }
+
     Index seq_len_;
     Index num_seats_;
-};
-
-/// What one rank holds: a run of neighbouring seats and the tokens on them.
-class Share {
-  public:
-    /// Throws RingError where there are more ranks than seats.
-    Share(const ChunkLayout& layout, int rank, int ranks) : layout_(layout), rank_(rank), ranks_(ranks) {
-        if (ranks < 1 || ranks > layout.num_seats())
-            throw RingError(std::to_string(ranks) + " ranks on " + std::to_string(layout.num_seats()) +
-                            " seats (num_chunks), expected at least one seat a rank");
-        seats_ = divide(layout.num_seats(), ranks, rank);
-    }
-
-    const ChunkLayout& layout() const { return layout_; }
-    int rank() const { return rank_; }
-    int ranks() const { return ranks_; }
-
-    /// The share of the rank that sits `hops` ranks after this one.
-    Share of_neighbour(int hops) const { return {layout_, (rank_ + hops) % ranks_, ranks_}; }
-
-    /// The rank's seats that have tokens, its first ones: where there are fewer tokens than seats, the rest
-    /// are empty and nothing is done for them.
-    Index num_seats() const { return std::clamp<Index>(layout_.seq_len() - seats_.first, 0, seats_.count); }
-
-    /// The tokens at this rank's seat number `local`, counted from 0.
-    TokenRun tokens(Index local) const { return layout_.tokens(seats_.first + local); }
-
-    Index first_position() const { return layout_.tokens(seats_.first).first; }
-
-    Index num_tokens() const {
-        const TokenRun last = layout_.tokens(seats_.end() - 1);
-        return last.first + last.count - first_position();
-    }
-
-    bool operator==(const Share&) const = default;
-
-  private:
-    ChunkLayout layout_;
-    int rank_;
-    int ranks_;
-    Run seats_;
+    Layout layout_;
 };
 
 }  // namespace ring_attention

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <ring_attention/ring/layout.hpp>
+#include <ring_attention/ring/share.hpp>
 
 namespace ring_attention {
 
@@ -35,6 +35,21 @@ void for_each_pair(Meeting meeting, Index num_seats, Index num_visitors, auto&& 
         const Run keys = visitors_to_meet(meeting, query_seat, num_visitors);
         for (Index key_seat = keys.first; key_seat < keys.end(); ++key_seat) meet(query_seat, key_seat);
     }
+}
+
+/// Whether a query of one share sees a key of the other.
+inline bool any_visible(const Share& queries, const Share& keys, const Mask& mask) {
+    for (Index query = 0; query < queries.num_seats(); ++query)
+        for (Index key = 0; key < keys.num_seats(); ++key)
+            if (mask.any_visible(queries.tokens(query), keys.tokens(key))) return true;
+    return false;
+}
+
+/// How many hops the keys and values of a rank travel: to the last rank that needs them, and not on.
+inline int hops_to_travel(const Share& home, const Mask& mask) {
+    int hops = home.ranks() - 1;
+    while (hops > 0 && !any_visible(home.of_neighbour(home.ranks() - hops), home, mask)) --hops;
+    return hops;
 }
 
 }  // namespace ring_attention

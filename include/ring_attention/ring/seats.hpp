@@ -6,7 +6,7 @@
 
 #include <ring_attention/core/parallel.hpp>
 #include <ring_attention/core/types.hpp>
-#include <ring_attention/ring/layout.hpp>
+#include <ring_attention/ring/share.hpp>
 #include <ring_attention/ring/ring.hpp>
 
 namespace ring_attention {
@@ -16,8 +16,7 @@ namespace ring_attention {
 
 /// The rows of one seat.
 Run rows_of_seat(const auto& share, Index batch, Index seat) {
-    const TokenRun tokens = share.tokens(seat);
-    return {batch * (tokens.first - share.first_position()), batch * tokens.count};
+    return {batch * share.tokens_before(seat), batch * share.tokens(seat).count};
 }
 
 namespace detail {
@@ -25,11 +24,10 @@ namespace detail {
 /// Calls f(number of the token in [batch, tokens], its row) for all tokens of a rank, on all threads.
 void for_each_token_and_row(const Share& share, Index batch, auto&& f) {
     for (Index seat = 0; seat < share.num_seats(); ++seat) {
-        const TokenRun tokens = share.tokens(seat);
-        const Index offset = tokens.first - share.first_position();
+        const TokenRun places = share.places(seat);
         const Run rows = rows_of_seat(share, batch, seat);
         parallel_for_in_runs(rows.count, 256, [&](Index i) {
-            f(i / tokens.count * share.num_tokens() + offset + i % tokens.count, rows.first + i);
+            f(i / places.count * share.num_tokens() + places.position(i % places.count), rows.first + i);
         });
     }
 }
@@ -65,8 +63,9 @@ struct Agreed {
 /// RingError where the ranks do not have alike what they must, ShapeError where the tokens they hold are not
 /// those of a Share of `num_chunks` seats.
 template <Ring R>
-Share agree_on_share(R& ring, Index num_chunks, Index local_tokens, std::initializer_list<Agreed> others) {
-    List<Agreed> agreed{{"num_chunks", num_chunks}};
+Share agree_on_share(R& ring, Index num_chunks, Layout chunk_layout, Index local_tokens,
+                     std::initializer_list<Agreed> others) {
+    List<Agreed> agreed{{"num_chunks", num_chunks}, {"layout", Index(chunk_layout)}};
     agreed.insert(agreed.end(), others);
     const Index row_size = Index(agreed.size()) + 1;
     Matrix<Index> told(ring.ranks(), row_size);  // a row a rank: its tokens, and what must be alike
@@ -85,7 +84,7 @@ Share agree_on_share(R& ring, Index num_chunks, Index local_tokens, std::initial
                 throw RingError("rank " + std::to_string(rank) + " has " + agreed[std::size_t(i - 1)].name +
                                 " " + std::to_string(told(rank, i)) + ", expected that of rank 0, " +
                                 std::to_string(told(0, i)));
-    const ChunkLayout layout(told.col(0).sum(), num_chunks);
+    const ChunkLayout layout(told.col(0).sum(), num_chunks, chunk_layout);
     for (int rank = 0; rank < ring.ranks(); ++rank)
         if (const Share share(layout, rank, ring.ranks()); told(rank, 0) != share.num_tokens())
             throw ShapeError("rank " + std::to_string(rank) + " holds " + std::to_string(told(rank, 0)) +

@@ -3,7 +3,7 @@
 #include <span>
 
 #include <ring_attention/ring/heads.hpp>
-#include <ring_attention/ring/layout.hpp>
+#include <ring_attention/ring/share.hpp>
 
 namespace ring_attention {
 
