@@ -13,5 +13,6 @@
 #include <ring_attention/training/checkpoint.hpp>
 #include <ring_attention/training/clip.hpp>
 #include <ring_attention/training/cross_entropy.hpp>
+#include <ring_attention/training/next_tokens.hpp>
 #include <ring_attention/training/schedule.hpp>
 #include <ring_attention/version.hpp>

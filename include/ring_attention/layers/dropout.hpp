@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include <ring_attention/core/fingerprint.hpp>
 #include <ring_attention/core/random.hpp>
 #include <ring_attention/kernels/rows.hpp>
 #include <ring_attention/layers/layer.hpp>
@@ -15,6 +16,8 @@ namespace ring_attention {
 struct Dropout {
     std::uint64_t seed = 0;
     std::uint64_t step = 0;
+
+    std::uint64_t key() const { return fingerprint(std::as_bytes(std::span(&seed, 1)), step + 1); }
 
     /// Fills keep with 1 (keep) or 0 (drop, with probability `rate`) for the features of one token.
     void keep(const DropoutPlace& place, Index batch, Index position, double rate,

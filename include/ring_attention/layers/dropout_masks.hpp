@@ -16,7 +16,8 @@ struct DropoutPlace {
     DropoutSite site{};
 };
 
-/// What can be passed to forward() in place of a Dropout: masks from elsewhere.
+/// What can be passed to forward() in place of a Dropout: masks from elsewhere. Where they have a key(), ranks whose
+/// keys differ are found out.
 template <class M>
 concept DropoutMasks = requires(const M& masks, const DropoutPlace& place, std::span<std::uint8_t> keep) {
     masks.keep(place, Index(), Index(), double(), keep);
@@ -31,6 +32,7 @@ class MaskReference {
     template <DropoutMasks M>
     MaskReference(const M& masks)
         : masks_(&masks),
+          key_(key_of(masks)),
           keep_([](const void* erased, const DropoutPlace& place, Index batch, Index position, double rate,
                    std::span<std::uint8_t> keep) {
               static_cast<const M*>(erased)->keep(place, batch, position, rate, keep);
@@ -38,13 +40,24 @@ class MaskReference {
 
     explicit operator bool() const { return masks_ != nullptr; }
 
+    /// What ranks that have the same masks have in common: 0 without masks.
+    std::uint64_t key() const { return key_; }
+
     void keep(const DropoutPlace& place, Index batch, Index position, double rate,
               std::span<std::uint8_t> keep) const {
         keep_(masks_, place, batch, position, rate, keep);
     }
 
   private:
+    static std::uint64_t key_of(const auto& masks) {
+        if constexpr (requires { masks.key(); })
+            return masks.key();
+        else
+            return 1;
+    }
+
     const void* masks_ = nullptr;
+    std::uint64_t key_ = 0;
     void (*keep_)(const void*, const DropoutPlace&, Index, Index, double, std::span<std::uint8_t>) = nullptr;
 };
 

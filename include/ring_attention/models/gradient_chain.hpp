@@ -12,14 +12,15 @@ namespace ring_attention {
 
 namespace detail {
 
-/// The parameters of a model as spans, in the order of the walk.
+/// The parameters of a model one after the other, in the order of the walk: as one baton, whose parts run through
+/// the ranks like a pipeline.
 template <class T, Visitable Model>
-std::vector<std::span<T>> parameter_spans(Model& model) {
-    std::vector<std::span<T>> spans;
+JoinedSpan<T> joined_parameters(Model& model) {
+    JoinedSpan<T> all;
     for_each_parameter(model, [&](std::string_view, auto& tensor) {
-        spans.emplace_back(tensor.data(), std::size_t(tensor.size()));
+        all.add(std::span<T>(tensor.data(), std::size_t(tensor.size())));
     });
-    return spans;
+    return all;
 }
 
 }  // namespace detail
@@ -38,13 +39,20 @@ void add_seat_gradients(Model& gradient, R& ring, const Share& share, Index batc
     backward(SeatGradients<Model>(std::move(seats)));
     if (ring.ranks() == 1) return;
 
-    const std::vector<std::span<T>> totals = detail::parameter_spans<T>(gradient);
-    std::vector<List<std::span<const T>>> contributions(totals.size());
-    for (const Model& seat : apart) {
-        const auto spans = detail::parameter_spans<const T>(seat);
-        for (std::size_t i = 0; i < spans.size(); ++i) contributions[i].push_back(spans[i]);
-    }
-    for (std::size_t i = 0; i < totals.size(); ++i) add_in_seat_order(ring, totals[i], contributions[i]);
+    List<JoinedSpan<const T>> contributions;
+    for (const Model& seat : apart) contributions.push_back(detail::joined_parameters<const T>(seat));
+    add_in_seat_order(ring, detail::joined_parameters<T>(gradient), contributions);
+}
+
+/// Replaces each rank's gradient by the sum of all, in the order of the ranks. For replicas of a model, which have
+/// trained on parts of a batch: here a rank is a replica.
+template <Visitable Model, Ring R>
+void add_over_ranks(R& ring, Model& gradient) {
+    using T = typename Model::Scalar;
+    List<JoinedSpan<const T>> contributions;
+    const Model& own = gradient;
+    if (ring.rank() > 0) contributions.push_back(detail::joined_parameters<const T>(own));
+    add_in_seat_order(ring, detail::joined_parameters<T>(gradient), contributions);
 }
 
 }  // namespace ring_attention

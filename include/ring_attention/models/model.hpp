@@ -2,8 +2,11 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
+#include <typeinfo>
 #include <utility>
 
+#include <ring_attention/core/fingerprint.hpp>
 #include <ring_attention/core/tensor.hpp>
 #include <ring_attention/layers/dropout.hpp>
 #include <ring_attention/layers/embedding.hpp>
@@ -147,7 +150,7 @@ struct Model {
   private:
     template <Ring R>
     OutputTensor run(const InputTensor& x, Cache* cache, MaskReference masks, R& ring) const {
-        const Share share = enter(x, ring);
+        const Share share = enter(x, masks, ring);
         const Index batch = x.dimension(0);
         const bool last_only = output == Output::last_timestep && !cache;
         const Pass<R> pass{ring, share, batch, masks, 0, last_only};
@@ -162,9 +165,12 @@ struct Model {
         return leave(rows, pass);
     }
 
+    /// What all options of this model come to, also those that no parameter shows.
+    static Index fingerprint_of_type() { return Index(fingerprint(std::string_view(typeid(Model).name()))); }
+
     /// Checks the input, and finds this rank's share of the whole sequence.
     template <Ring R>
-    static Share enter(const InputTensor& x, R& ring) {
+    Share enter(const InputTensor& x, const MaskReference& masks, R& ring) const {
         if constexpr (!TokenBody<Body>)
             if (x.dimension(2) != Body::in_width)
                 throw ShapeError("x has shape " + shape_text(x.dimensions()) +
@@ -173,8 +179,12 @@ struct Model {
             throw ShapeError("x has shape " + shape_text(x.dimensions()) +
                              ", expected a batch of at least 1");
         if constexpr (TokenBody<Body>) detail::require_in_vocabulary<Body>(x);
+        const bool several = ring.ranks() > 1;
         return agree_on_share(ring, num_chunks, layout, x.dimension(1),
-                              {{"batch", x.dimension(0)}, {"out_width", out_width}});
+                              {{"batch", x.dimension(0)},
+                               {"options", several ? fingerprint_of_type() : 0},
+                               {"dropout", Index(masks.key())},
+                               {"weights", several ? Index(fingerprint(*this)) : 0}});
     }
 
     static auto output_shape(Index batch, const Share& share) {

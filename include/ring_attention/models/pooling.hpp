@@ -10,14 +10,23 @@ namespace ring_attention {
 
 // From the sequence, a row a token, to one row a batch entry, and back.
 
+namespace detail {
+
+template <class T>
+std::span<const T> numbers_of(const Matrix<T>& matrix) {
+    return {matrix.data(), std::size_t(matrix.size())};
+}
+
+}  // namespace detail
+
 /// [batch, width], the same on every rank: the last timestep, or the mean over the timesteps, summed in order
 /// seat by seat. `last` are the rows of the last token on the rank that holds it.
 template <class T, Ring R>
 Matrix<T> pool_last(const Matrix<T>& last, Index batch, Index width, R& ring) {
-    List<std::span<const T>> contributions;
-    if (last.rows() > 0) contributions.emplace_back(last.data(), std::size_t(last.size()));
+    List<JoinedSpan<const T>> contributions;
+    if (last.rows() > 0) contributions.push_back(detail::numbers_of(last));
     Matrix<T> pooled = Matrix<T>::Zero(batch, width);
-    add_in_seat_order(ring, std::span(pooled.data(), std::size_t(pooled.size())), contributions);
+    add_in_seat_order(ring, JoinedSpan<T>(std::span(pooled.data(), std::size_t(pooled.size()))), contributions);
     return pooled;
 }
 
@@ -29,10 +38,10 @@ Matrix<T> pool_mean(const Matrix<T>& rows, Index batch, Index width, const Share
         Matrix<T>& sum = sums.emplace_back(Matrix<T>::Zero(batch, width));
         for (Index i = 0; i < run.count; ++i) sum.row(i / (run.count / batch)) += rows.row(run.first + i);
     }
-    List<std::span<const T>> contributions;
-    for (const Matrix<T>& sum : sums) contributions.emplace_back(sum.data(), std::size_t(sum.size()));
+    List<JoinedSpan<const T>> contributions;
+    for (const Matrix<T>& sum : sums) contributions.push_back(detail::numbers_of(sum));
     Matrix<T> pooled = Matrix<T>::Zero(batch, width);
-    add_in_seat_order(ring, std::span(pooled.data(), std::size_t(pooled.size())), contributions);
+    add_in_seat_order(ring, JoinedSpan<T>(std::span(pooled.data(), std::size_t(pooled.size()))), contributions);
     return pooled / T(share.layout().seq_len());
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include <ring_attention/core/exact_sum.hpp>
 #include <ring_attention/core/tensor.hpp>
 #include <ring_attention/kernels/elementwise.hpp>
 #include <ring_attention/kernels/rows.hpp>
@@ -53,9 +54,8 @@ double token_cross_entropy(const T* logits, Index vocabulary, Token target, T* d
 }  // namespace detail
 
 /// The mean over all ranks' true tokens of -ln softmax(logits)[target], and its gradient. logits: [batch,
-/// seq_len, vocabulary]; targets: [batch, seq_len], 0 ... vocabulary - 1 or ignored_target. The sum runs over
-/// positions, then batch entries, whatever the number of ranks. Throws ShapeError or Error where the targets
-/// do not fit.
+/// seq_len, vocabulary]; targets: [batch, seq_len], 0 ... vocabulary - 1 or ignored_target. The sum is exact, so
+/// it is the same whichever rank has which tokens. Throws ShapeError or Error where the targets do not fit.
 template <class T, Ring R>
 CrossEntropy<T> cross_entropy(const Tensor<T, 3>& logits, const Tensor<Token, 2>& targets, R& ring) {
     detail::check_targets(logits, targets);
@@ -70,19 +70,22 @@ CrossEntropy<T> cross_entropy(const Tensor<T, 3>& logits, const Tensor<Token, 2>
             logits.data() + i * vocabulary, vocabulary, target, result.d_logits.data() + i * vocabulary);
     });
 
-    std::array<double, 2> sum_and_count{};
-    relay_numbers<double>(ring, sum_and_count, [&](std::span<double> both, Index) {
-        for (Index token = 0; token < tokens; ++token)
-            for (Index b = 0; b < batch; ++b)
-                if (targets(b, token) != ignored_target) {
-                    both[0] += result.losses(b, token);
-                    both[1] += 1;
-                }
+    struct Total {
+        ExactSum sum;
+        Index count = 0;
+    };
+    Total total;
+    relay_numbers(ring, std::span(&total, 1), [&](std::span<Total> so_far, Index) {
+        for (Index i = 0; i < targets.size(); ++i)
+            if (targets.data()[i] != ignored_target) {
+                so_far[0].sum.add(result.losses.data()[i]);
+                ++so_far[0].count;
+            }
     });
-    if (sum_and_count[1] == 0) return result;
-    result.count = Index(sum_and_count[1]);
-    result.loss = sum_and_count[0] / sum_and_count[1];
-    const T scale = T(1 / sum_and_count[1]);
+    if (total.count == 0) return result;
+    result.count = total.count;
+    result.loss = total.sum.value() / double(total.count);
+    const T scale = T(1 / double(total.count));
     for (Index i = 0; i < result.d_logits.size(); ++i) result.d_logits.data()[i] *= scale;
     return result;
 }

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cmath>
+#include <limits>
+
+#include <ring_attention/core/types.hpp>
+
+namespace ring_attention {
+
+/// A sum of doubles that does not depend on their order: they are taken as multiples of 2^-60, whose sum is not
+/// rounded. For up to 2^30 numbers below 2^32 in magnitude; one beyond that, or not finite, makes the sum a NaN.
+class ExactSum {
+  public:
+    void add(double number) {
+        if (!(std::abs(number) < 0x1p32)) {
+            ++beyond_;
+            return;
+        }
+        const double scaled = number * 0x1p20, whole = std::floor(scaled);
+        add_words(Index(whole), Index((scaled - whole) * 0x1p40));
+    }
+
+    void add(const ExactSum& other) {
+        add_words(other.high_, other.low_);
+        beyond_ += other.beyond_;
+    }
+
+    double value() const {
+        if (beyond_ > 0) return std::numeric_limits<double>::quiet_NaN();
+        return double(high_) * 0x1p-20 + double(low_) * 0x1p-60;
+    }
+
+  private:
+    void add_words(Index high, Index low) {
+        low_ += low;
+        high_ += high + (low_ >> 40);
+        low_ &= (Index(1) << 40) - 1;
+    }
+
+    Index high_ = 0;    // multiples of 2^-20
+    Index low_ = 0;     // of 2^-60, less than 2^-20 in all
+    Index beyond_ = 0;  // numbers that could not be added
+};
+
+}  // namespace ring_attention

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string_view>
+
+#include <ring_attention/core/memory.hpp>
+#include <ring_attention/core/parallel.hpp>
+#include <ring_attention/core/parameters.hpp>
+
+namespace ring_attention {
+
+/// A hash of 64 bits, at the speed of memory: by it ranks find out whether they hold the same bits. Not a digest to
+/// be kept: it may change with the version of the library, and depends on the byte order.
+inline std::uint64_t fingerprint(std::span<const std::byte> bytes, std::uint64_t seed = 0) {
+    constexpr std::uint64_t odd = 0x9e3779b97f4a7c15u;  // 2^64 / golden ratio
+    constexpr std::size_t lanes = 8, block = lanes * sizeof(std::uint64_t);
+    const auto mix = [](std::uint64_t state, std::uint64_t word) { return std::rotl(state ^ word, 29) * odd; };
+    std::array<std::uint64_t, lanes> state;
+    for (std::size_t lane = 0; lane < lanes; ++lane) state[lane] = mix(seed + lane, bytes.size());
+    const auto absorb = [&](const std::byte* from) {
+        for (std::size_t lane = 0; lane < lanes; ++lane) {
+            std::uint64_t word;
+            std::memcpy(&word, from + lane * sizeof word, sizeof word);
+            state[lane] = mix(state[lane], word);
+        }
+    };
+    while (bytes.size() >= block) {
+        absorb(bytes.data());
+        bytes = bytes.subspan(block);
+    }
+    std::array<std::byte, block> rest{};
+    std::copy(bytes.begin(), bytes.end(), rest.begin());
+    absorb(rest.data());
+    std::uint64_t result = 0;
+    for (const std::uint64_t lane : state) result = mix(result ^ lane >> 32, lane);
+    return result;
+}
+
+inline std::uint64_t fingerprint(std::string_view text) {
+    return fingerprint(std::as_bytes(std::span(text)));
+}
+
+/// Of all parameters, their names and shapes.
+template <Visitable Model>
+std::uint64_t fingerprint(const Model& model) {
+    struct Parameter {
+        std::span<const std::byte> bytes;
+        std::uint64_t name;
+        Index columns;
+    };
+    List<Parameter> parameters;
+    for_each_parameter(model, [&](std::string_view name, const auto& tensor) {
+        parameters.push_back({std::as_bytes(std::span(tensor.data(), std::size_t(tensor.size()))),
+                              fingerprint(name), tensor.cols()});
+    });
+    List<std::uint64_t> each(parameters.size());
+    parallel_for(Index(parameters.size()), [&](Index i) {
+        const Parameter& of = parameters[std::size_t(i)];
+        each[std::size_t(i)] = fingerprint(of.bytes, of.name + std::uint64_t(of.columns));
+    });
+    return fingerprint(std::as_bytes(std::span(each)));
+}
+
+}  // namespace ring_attention
