@@ -13,6 +13,7 @@
 
 #include <unsupported/Eigen/CXX11/ThreadPool>
 
+#include <ring_attention/core/between_tasks.hpp>
 #include <ring_attention/core/error.hpp>
 #include <ring_attention/core/types.hpp>
 
@@ -120,6 +121,7 @@ class TaskQueue {
     void work() noexcept {
         const InsideTask mark;
         for (Index next = taken_++; next < count_; next = taken_++) {
+            BetweenTasks::run();
             try {
                 task_(next);
             } catch (...) {
@@ -157,7 +159,10 @@ inline void wait_for_zero(const std::atomic<unsigned>& number) {
 inline void run_tasks(Index count, const TaskReference& task) {
     const auto workers = count > 1 && !inside_task ? SharedPool::instance().workers() : nullptr;
     if (!workers) {
-        for (Index i = 0; i < count; ++i) task(i);
+        for (Index i = 0; i < count; ++i) {
+            BetweenTasks::run();
+            task(i);
+        }
         return;
     }
     TaskQueue queue(count, task);

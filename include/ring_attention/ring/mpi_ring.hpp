@@ -1,0 +1,138 @@
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include <climits>
+
+#include <ring_attention/ring/mpi_agreement.hpp>
+#include <ring_attention/ring/mpi_courier.hpp>
+#include <ring_attention/ring/mpi_options.hpp>
+#include <ring_attention/ring/relay.hpp>
+
+namespace ring_attention {
+
+/// A ring whose ranks are processes: those of an MPI communicator, in its order.
+///
+/// A ring is used by one thread. Several exchanges may be under way at once, on one channel too: they are
+/// matched in the order in which they were started. After a RingError the ring is of no more use.
+class MpiRing {
+  public:
+    /// An exchange under way. What becomes of one that is never finished: see detail::Courier::abandon.
+    class Hop {
+      public:
+        Hop(Hop&&) noexcept = default;
+        Hop& operator=(Hop&& other) noexcept {
+            std::swap(courier_, other.courier_);
+            std::swap(exchange_, other.exchange_);
+            std::swap(timeline_, other.timeline_);
+            return *this;
+        }
+        ~Hop() {
+            if (exchange_) courier_->abandon(std::move(exchange_));
+        }
+
+        /// Returns when this exchange is done. Throws RingError where that takes longer than the hop_timeout,
+        /// what is received is not of the expected size, or MPI says that it cannot be done.
+        void finish() {
+            if (!exchange_) return;
+            {
+                const TimelineSpan span(timeline_, Activity::wait, [&] { return exchange_->peer_text(); });
+                courier_->wait(*exchange_);
+            }
+            exchange_.reset();
+        }
+
+      private:
+        friend class MpiRing;
+        explicit Hop(detail::Courier& courier, Timeline* timeline = nullptr,
+                     std::unique_ptr<detail::Exchange> exchange = nullptr)
+            : courier_(&courier), timeline_(timeline), exchange_(std::move(exchange)) {}
+
+        detail::Courier* courier_;
+        Timeline* timeline_;
+        std::unique_ptr<detail::Exchange> exchange_;  ///< none when finished
+    };
+
+    /// All ranks of the communicator call it together; what the ring sends is apart from all else that is
+    /// sent there. Throws RingError where MPI is not at work, cannot give what the options ask for, or a rank
+    /// was compiled with another version of the library (all ranks then throw the same); Error where an
+    /// option is out of range.
+    explicit MpiRing(MPI_Comm communicator, const MpiRingOptions& options = {})
+        : communicator_(detail::Communicator::duplicate(communicator)),
+          rank_(communicator_.rank()),
+          ranks_(communicator_.size()),
+          options_(checked(options)),
+          courier_(communicator_.get(), options_.overlap, options_.hop_timeout) {
+        detail::require_same_build(communicator_);
+    }
+    MpiRing(const MpiRing&) = delete;
+    MpiRing& operator=(const MpiRing&) = delete;
+
+    ~MpiRing() {
+        if (courier_.failed()) communicator_.give_up();
+    }
+
+    int rank() const { return rank_; }
+    int ranks() const { return ranks_; }
+    Overlap overlap() const { return options_.overlap; }  ///< never automatic
+
+    /// The ring's own. Its tags 0, 1 and 2 are taken.
+    MPI_Comm communicator() const { return communicator_.get(); }
+
+    /// Returns when the message may be changed. Throws as Hop::finish() does.
+    void send(int to, Channel channel, std::span<const std::byte> message) {
+        const detail::Courier::Caller caller(courier_);
+        start(channel, {to, message}, {}).finish();
+    }
+    /// Returns when the message is there. Throws as Hop::finish() does.
+    void receive(int from, Channel channel, std::span<std::byte> message) {
+        const detail::Courier::Caller caller(courier_);
+        start(channel, {}, {from, message}).finish();
+    }
+
+    Hop start_exchange(Channel channel, std::span<const std::byte> sent, std::span<std::byte> received) {
+        ++hops_;
+        Hop hop = start(channel, {(rank_ + ranks_ - 1) % ranks_, sent}, {(rank_ + 1) % ranks_, received});
+        if (options_.overlap == Overlap::none) hop.finish();
+        return hop;
+    }
+
+    void relay(std::span<std::byte> baton, auto&& add) { relay_in_parts(*this, baton, add); }
+
+    RingLog& log() { return log_; }
+
+  private:
+    static MpiRingOptions checked(MpiRingOptions options) {
+        if (!(options.hop_timeout > 0))
+            throw Error("MpiRingOptions: hop_timeout is " + std::to_string(options.hop_timeout) +
+                        ", expected a positive number of seconds");
+        if (options.piece_size < 1 || options.piece_size > INT_MAX)
+            throw Error("MpiRingOptions: piece_size is " + std::to_string(options.piece_size) +
+                        ", expected 1 to " + std::to_string(INT_MAX));
+        options.overlap = detail::resolve(options.overlap);
+        return options;
+    }
+
+    Hop start(Channel channel, detail::Outgoing out, detail::Incoming in) {
+        if (out.bytes.empty() && in.bytes.empty()) return Hop(courier_);
+        if (!out.bytes.empty()) log_.count_sent(channel, out.bytes.size());
+        const detail::ExchangePlace place{communicator_.get(), rank_,        channel, hops_,
+                                          options_.piece_size, log_.timeline};
+        auto exchange = std::make_unique<detail::Exchange>(place, out, in);
+        courier_.start(*exchange);
+        return Hop(courier_, log_.timeline, std::move(exchange));
+    }
+
+    detail::Communicator communicator_;
+    int rank_;
+    int ranks_;
+    MpiRingOptions options_;
+    RingLog log_;
+    std::uint64_t hops_ = 0;
+    detail::Courier courier_;
+};
+
+static_assert(Ring<MpiRing>);
+
+}  // namespace ring_attention
