@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cstdio>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -10,6 +9,8 @@
 #include <fmt/os.h>
 
 #include <ring_attention/core/error.hpp>
+
+#include "gnuplot.hpp"
 
 namespace ring_lm {
 
@@ -32,21 +33,14 @@ inline void write_csv(const std::vector<LossPoint>& points, const std::filesyste
 
 /// Draws the curve by gnuplot where there is one; returns whether it did.
 inline bool draw_png(const std::filesystem::path& csv, const std::filesystem::path& png) {
-    if (std::system("command -v gnuplot >/dev/null 2>&1") != 0) return false;
-    std::FILE* gnuplot = popen("gnuplot >/dev/null 2>&1", "w");
-    if (gnuplot == nullptr) return false;
-    const auto quoted = [](const std::filesystem::path& path) {
-        std::string text = "'";
-        for (const char c : path.string()) text += c == '\'' ? "''" : std::string(1, c);
-        return text + "'";
-    };
-    fmt::print(gnuplot,
-               "set terminal pngcairo size 900,540\nset output {}\nset datafile separator ','\n"
-               "set xlabel 'step'\nset ylabel 'bits per byte'\nset grid\n"
-               "plot {} using 1:2 skip 1 with linespoints lw 2 pt 7 ps 0.4 title 'training', "
-               "'' using 1:3 skip 1 with linespoints lw 2 pt 7 ps 0.4 title 'held out'\n",
-               quoted(png), quoted(csv));
-    return pclose(gnuplot) == 0;
+    return gnuplot([&](std::FILE* pipe) {
+        fmt::print(pipe,
+                   "set terminal pngcairo size 900,540\nset output {}\nset datafile separator ','\n"
+                   "set xlabel 'step'\nset ylabel 'bits per byte'\nset grid\n"
+                   "plot {} using 1:2 skip 1 with linespoints lw 2 pt 7 ps 0.4 title 'training', "
+                   "'' using 1:3 skip 1 with linespoints lw 2 pt 7 ps 0.4 title 'held out'\n",
+                   gnuplot_text(png), gnuplot_text(csv));
+    });
 }
 
 }  // namespace ring_lm

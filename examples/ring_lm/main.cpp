@@ -1,8 +1,11 @@
 // ring_lm: a byte-level language model on ring attention. `ring_lm --help` tells its commands.
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <functional>
 #include <limits>
+#include <map>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -23,23 +26,25 @@ struct EvaluateArguments {
 };
 
 /// Prints bits per byte, over all and by the number of bytes that the model had seen.
-void evaluate_file(const EvaluateArguments& arguments) {
-    const ring_lm::Bytes text = ring_lm::read_text(arguments.data);
+void evaluate_file(const EvaluateArguments& arguments, ring_lm::Ranks& ranks) {
+    const ring_lm::TextFile file(arguments.data);
+    const ring_lm::Text text{&file, 0, file.size()};
     const ring_lm::TrainedModel trained = ring_lm::load_model(arguments.weights);
     if (text.size() < 2) throw ra::FileError(arguments.data.string() + " has 1 byte, expected at least 2");
     const auto context = std::size_t(trained.context);
     ring_lm::ProgressLine line;
     const auto losses = ring_lm::evaluate(trained.model, text, trained.context,
-                                          std::max<std::size_t>(1, arguments.max_bytes / context),
+                                          std::max<std::size_t>(1, arguments.max_bytes / context), ranks.ring,
                                           [&](std::size_t done, std::size_t all) {
-                                              if (line.on_terminal())
+                                              if (line.on_terminal() && ranks.speaks())
                                                   line.show(fmt::format("window {}/{}", done, all));
                                           });
+    if (!ranks.speaks()) return;
     line.end();
     fmt::print("bits per byte {:.4f}\n\nbytes of context  bits per byte\n", losses.bits_per_byte());
     for (std::size_t first = 0; first < context; first = 2 * first + 1) {
         const std::size_t end = std::min(context, 2 * first + 1);
-        if (losses.count[first] == 0) break;  // the text was shorter
+        if (!losses.any_at(first)) break;  // the text was shorter
         const std::string range =
             end - first == 1 ? fmt::format("{}", end) : fmt::format("{}-{}", first + 1, end);
         fmt::print("{:>16}  {:>13.4f}\n", range, losses.bits_per_byte(first, end));
@@ -51,9 +56,23 @@ CLI::Option* number(CLI::App* command, const std::string& name, auto& value, aut
     return command->add_option(name, value, help)->check(CLI::Range(low, high))->capture_default_str();
 }
 
+const std::map<std::string, ra::Layout> layouts{{"contiguous", ra::Layout::contiguous},
+                                                {"zigzag", ra::Layout::zigzag},
+                                                {"striped", ra::Layout::striped}};
+
 constexpr std::int64_t zero = 0, one = 1, largest = std::numeric_limits<std::int64_t>::max();
 
-void add_train(CLI::App& app, ring_lm::TrainArguments& with, int& threads) {
+/// What the command line asks for.
+struct Job {
+    ring_lm::TrainArguments train;
+    ring_lm::GenerateArguments generate;
+    EvaluateArguments evaluate;
+    int threads = 0, replicas = 1;
+    std::function<void(ring_lm::Ranks&)> run;
+};
+
+void add_train(CLI::App& app, Job& job) {
+    ring_lm::TrainArguments& with = job.train;
     CLI::App* command =
         app.add_subcommand("train", "Trains a model on a file, the last 5 % of which are held out");
     command->add_option("--data", with.data, "Text file, any bytes")->required();
@@ -62,18 +81,25 @@ void add_train(CLI::App& app, ring_lm::TrainArguments& with, int& threads) {
     number(command, "--context", with.context, 1, 1 << 24, "Bytes that the model sees at a time");
     number(command, "--batch", with.batch, 1, 1 << 20, "Windows of the text in each step");
     number(command, "--steps", with.steps, one, largest, "Training steps");
-    number(command, "--seed", with.seed, zero, largest, "Of initial values and sampling");
+    number(command, "--seed", with.seed, zero, largest, "Of initial values, sampling and dropout");
     number(command, "--learning-rate", with.learning_rate, 1e-9, 1.0, "At its peak");
     number(command, "--report-every", with.report_every, one, largest,
            "Steps between two looks at the held-out text");
-    number(command, "--threads", threads, 0, 4096, "0: RING_ATTENTION_NUM_THREADS, else all cores");
-    command->callback([&] {
-        if (threads > 0) ra::set_num_threads(threads);
-        ring_lm::train(with);
-    });
+    command
+        ->add_option("--layout", with.layout,
+                     "Which bytes of a window sit at which seat of the ring: contiguous, zigzag or striped")
+        ->transform(CLI::CheckedTransformer(layouts));
+    command->add_flag("--dropout", with.dropout, "Trains with dropout");
+    number(command, "--replicas", job.replicas, 1, 1 << 20,
+           "Rings that train on different windows of a batch: of the ranks, each gets its part");
+    command->add_option("--trace", with.trace,
+                        "File for a trace of the last steps, for ui.perfetto.dev; and a picture beside it");
+    number(command, "--threads", job.threads, 0, 4096, "0: RING_ATTENTION_NUM_THREADS, else all cores");
+    command->callback([&] { job.run = [&](ring_lm::Ranks& ranks) { ring_lm::train(with, ranks); }; });
 }
 
-void add_generate(CLI::App& app, ring_lm::GenerateArguments& with) {
+void add_generate(CLI::App& app, Job& job) {
+    ring_lm::GenerateArguments& with = job.generate;
     CLI::App* command = app.add_subcommand(
         "generate", "Writes the prompt and the text that the model makes follow, byte by byte");
     command->add_option("--weights", with.weights, "File that train wrote")->required();
@@ -81,10 +107,15 @@ void add_generate(CLI::App& app, ring_lm::GenerateArguments& with) {
     number(command, "--length", with.length, 0, 1 << 30, "Bytes to make");
     number(command, "--temperature", with.temperature, 0.0, 100.0, "0: always the likeliest byte");
     number(command, "--seed", with.seed, zero, largest, "Of the draws");
-    command->callback([&] { ring_lm::generate(with); });
+    command->callback([&] {
+        job.run = [&](ring_lm::Ranks& ranks) {
+            if (ranks.speaks()) ring_lm::generate(with);
+        };
+    });
 }
 
-void add_evaluate(CLI::App& app, EvaluateArguments& with) {
+void add_evaluate(CLI::App& app, Job& job) {
+    EvaluateArguments& with = job.evaluate;
     CLI::App* command =
         app.add_subcommand("evaluate", "Prints bits per byte of a text, and by position in the context");
     command->add_option("--weights", with.weights, "File that train wrote")->required();
@@ -92,7 +123,7 @@ void add_evaluate(CLI::App& app, EvaluateArguments& with) {
     command
         ->add_option("--max-bytes", with.max_bytes, "Look at windows of about so many bytes, evenly spread")
         ->check(CLI::Range(zero, largest));
-    command->callback([&] { evaluate_file(with); });
+    command->callback([&] { job.run = [&](ring_lm::Ranks& ranks) { evaluate_file(with, ranks); }; });
 }
 
 /// One line on stderr.
@@ -102,26 +133,40 @@ int fail(std::string message) {
     return 2;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) try {
+/// Does what the command line asks for, with the ranks that make_ranks(replicas) gives.
+template <class MakeRanks>
+int run(int argc, char** argv, const MakeRanks& make_ranks) {
     CLI::App app{"Trains and runs a byte-level language model whose attention is a ring of chunks"};
     app.require_subcommand(1);
-    ring_lm::TrainArguments train_arguments;
-    ring_lm::GenerateArguments generate_arguments;
-    EvaluateArguments evaluate_arguments;
-    int threads = 0;
-    add_train(app, train_arguments, threads);
-    add_generate(app, generate_arguments);
-    add_evaluate(app, evaluate_arguments);
+    Job job;
+    add_train(app, job);
+    add_generate(app, job);
+    add_evaluate(app, job);
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& asked_for_help) {
         return app.exit(asked_for_help);
     } catch (const CLI::ParseError& error) {
-        return fail(std::string(error.what()) + " (see ring_lm --help)");
+        throw ra::Error(std::string(error.what()) + " (see ring_lm --help)");
     }
+    if (job.threads > 0) ra::set_num_threads(job.threads);
+    ring_lm::Ranks ranks = make_ranks(job.replicas);
+    job.run(ranks);
     return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+    if (!ring_lm::started_by_mpi())
+        return run(argc, argv, [](int replicas) { return ring_lm::Ranks(replicas); });
+#ifdef RING_LM_WITH_MPI
+    return ra::mpi_main(argc, argv, [&](MPI_Comm world) {
+        return run(argc, argv, [&](int replicas) { return ring_lm::Ranks(world, replicas); });
+    });
+#else
+    throw ra::Error("started by mpirun, but built without MPI");
+#endif
 } catch (const std::exception& error) {
     return fail(error.what());
 }

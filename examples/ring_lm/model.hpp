@@ -11,14 +11,28 @@ namespace ring_lm {
 
 namespace ra = ring_attention;
 
-/// The byte-level model that this program trains. To try another, change it here.
-inline constexpr ra::LanguageOptions options{
-    .vocabulary = 256, .hidden_size = 128, .num_heads = 4, .num_chunks = 4, .num_layers = 4, .dropout = 0};
+/// The byte-level model that this program trains. To try another, change it here. So many processes can work on it as
+/// there are chunks; dropout is used where one asks for it.
+inline constexpr ra::LanguageOptions options{.vocabulary = 256,
+                                             .hidden_size = 128,
+                                             .num_heads = 4,
+                                             .num_chunks = 8,
+                                             .num_layers = 4,
+                                             .dropout = 0.1f};
 
-using Model = ra::LanguageModel<options>;
+constexpr ra::LanguageOptions with(ra::Layout layout) {
+    ra::LanguageOptions chosen = options;
+    chosen.layout = layout;
+    return chosen;
+}
+
+template <ra::Layout layout>
+using ModelOf = ra::LanguageModel<with(layout)>;
+
+using Model = ModelOf<ra::Layout::contiguous>;
 
 /// Bytes of context that the model was trained with, and the model itself, in the file's metadata.
-inline void save_model(const Model& model, ra::Index context, const std::filesystem::path& path) {
+inline void save_model(const auto& model, ra::Index context, const std::filesystem::path& path) {
     ra::save(model, path, {{"program", "ring_lm"}, {"context", std::to_string(context)}});
 }
 

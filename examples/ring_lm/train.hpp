@@ -5,6 +5,8 @@
 
 #include <ring_attention/ring_attention.hpp>
 
+#include "ranks.hpp"
+
 namespace ring_lm {
 
 struct TrainArguments {
@@ -15,10 +17,13 @@ struct TrainArguments {
     std::uint64_t seed = 0;
     double learning_rate = 4e-3;
     std::int64_t report_every = 50;
+    ring_attention::Layout layout = ring_attention::Layout::contiguous;
+    bool dropout = false;
+    std::filesystem::path trace;  ///< none: empty
 };
 
 /// Trains on the file and writes weights.safetensors, loss.csv and, with gnuplot, loss.png to the folder
-/// `out`.
-void train(const TrainArguments& arguments);
+/// `out`. All ranks call it; the weights do not depend on their number, but on that of the replicas.
+void train(const TrainArguments& arguments, Ranks& ranks);
 
 }  // namespace ring_lm

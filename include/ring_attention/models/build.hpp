@@ -8,33 +8,18 @@
 
 namespace ring_attention {
 
-namespace detail {
-
-/// What the layers see of the options: models that differ in the rest have layers in common.
-constexpr Options of_layers(Options options) {
-    options.num_chunks = 1;
-    options.window_size = 1;
-    options.output = Output::all;
-    options.layout = Layout::contiguous;
-    return options;
-}
-constexpr LanguageOptions of_layers(LanguageOptions options) {
-    options.num_chunks = 1;
-    options.layout = Layout::contiguous;
-    return options;
-}
-
-}  // namespace detail
-
 /// [batch, seq_len, embed_dim] => the shape of options.output.
 template <Options options, class T = float>
-using SequenceModel = Model<SequenceBody<detail::of_layers(detail::Checked<options>::options), T>,
-                            detail::Checked<options>::options.num_chunks, options.output, options.layout>;
+using SequenceModel =
+    Model<SequenceBody<detail::Checked<options>::of_layers, T>, detail::Checked<options>::options.num_chunks,
+          detail::Checked<options>::options.output, detail::Checked<options>::options.layout>;
 
 /// Tokens [batch, seq_len] => logits [batch, seq_len, vocabulary].
 template <LanguageOptions options, class T = float>
-using LanguageModel = Model<LanguageBody<detail::of_layers(detail::CheckedLanguage<options>::options), T>,
-                            detail::CheckedLanguage<options>::options.num_chunks, Output::all, options.layout>;
+using LanguageModel =
+    Model<LanguageBody<detail::CheckedLanguage<options>::of_layers, T>,
+          detail::CheckedLanguage<options>::options.num_chunks, Output::all,
+          detail::CheckedLanguage<options>::options.layout>;
 
 namespace detail {
 

@@ -50,6 +50,20 @@ constexpr bool valid_transformer(const O& o) {
            o.num_layers > 0 && o.dropout >= 0 && o.dropout < 1;
 }
 
+/// What the layers see of the options: models that differ in the rest have layers in common.
+constexpr Options for_layers(Options options) {
+    options.num_chunks = 1;
+    options.window_size = 1;
+    options.output = Output::all;
+    options.layout = Layout::contiguous;
+    return options;
+}
+constexpr LanguageOptions for_layers(LanguageOptions options) {
+    options.num_chunks = 1;
+    options.layout = Layout::contiguous;
+    return options;
+}
+
 /// The first rule that is broken, in one readable line.
 template <Options o>
 struct Checked {
@@ -68,6 +82,7 @@ struct Checked {
     static constexpr Options options = o.embed_dim > 0 && valid_transformer(o)
                                            ? o
                                            : Options{.embed_dim = 1, .hidden_size = 1, .num_heads = 1};
+    static constexpr Options of_layers = for_layers(options);
 };
 
 template <LanguageOptions o>
@@ -87,6 +102,7 @@ struct CheckedLanguage {
                                                    ? o
                                                    : LanguageOptions{
                                                          .vocabulary = 1, .hidden_size = 1, .num_heads = 1};
+    static constexpr LanguageOptions of_layers = for_layers(options);
 };
 
 }  // namespace detail

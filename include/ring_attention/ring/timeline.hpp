@@ -9,8 +9,8 @@
 
 namespace ring_attention {
 
-/// What a rank does.
-enum class Activity { compute, send, wait };
+/// What a rank does; a phase is a time in which it does several of the others.
+enum class Activity { compute, send, wait, phase };
 
 /// What a rank did, from when to when, for one who wants to see the ring at work. Times are in seconds.
 struct TimelineEvent {
