@@ -19,10 +19,19 @@ namespace ring_attention {
 /// be kept: it may change with the version of the library, and depends on the byte order.
 inline std::uint64_t fingerprint(std::span<const std::byte> bytes, std::uint64_t seed = 0) {
     constexpr std::uint64_t odd = 0x9e3779b97f4a7c15u;  // 2^64 / golden ratio
+    constexpr std::uint64_t other_odd = 0xb5297a4d3f84d5b5u;
     constexpr std::size_t lanes = 8, block = lanes * sizeof(std::uint64_t);
-    const auto mix = [](std::uint64_t state, std::uint64_t word) { return std::rotl(state ^ word, 29) * odd; };
+    // Without the first product, a change of one high bit could be undone by one of the next word.
+    const auto mix = [](std::uint64_t state, std::uint64_t word) {
+        return std::rotl(state + word * other_odd, 31) * odd;
+    };
+    const auto stir = [](std::uint64_t word) {  // any bit changes about half of them
+        word = (word ^ word >> 32) * odd;
+        word = (word ^ word >> 29) * odd;
+        return word ^ word >> 32;
+    };
     std::array<std::uint64_t, lanes> state;
-    for (std::size_t lane = 0; lane < lanes; ++lane) state[lane] = mix(seed + lane, bytes.size());
+    for (std::size_t lane = 0; lane < lanes; ++lane) state[lane] = stir(stir(seed + lane) + bytes.size());
     const auto absorb = [&](const std::byte* from) {
         for (std::size_t lane = 0; lane < lanes; ++lane) {
             std::uint64_t word;
@@ -38,7 +47,7 @@ inline std::uint64_t fingerprint(std::span<const std::byte> bytes, std::uint64_t
     std::copy(bytes.begin(), bytes.end(), rest.begin());
     absorb(rest.data());
     std::uint64_t result = 0;
-    for (const std::uint64_t lane : state) result = mix(result ^ lane >> 32, lane);
+    for (const std::uint64_t lane : state) result = stir(result + stir(lane));
     return result;
 }
 
