@@ -105,27 +105,14 @@ class Courier {
     /// comes to its end.
     void abandon(std::unique_ptr<Exchange> exchange) {
         const Caller caller(*this);
-        const auto is_over = [&] { return !exchange->receiving() && !exchange->sending(); };
-        const auto move_on = [&] {
-            if (!is_over()) exchange->progress();  // it is not among those under way if it has failed
-        };
         if (exchange->failure().empty()) settle(grace, [&] { return exchange->ended(); });
-        {
-            const std::lock_guard lock(mutex_);
-            std::erase(under_way_, exchange.get());
-            if (under_way_.empty()) between_tasks_.end();
-            if (is_over()) return;
-            exchange->fail("an exchange was begun and not finished");
-            if (failure_.empty()) failure_ = exchange->failure();
-            exchange->cancel_receives();
-        }
+        call_off(*exchange);
         settle(grace, [&] {
-            move_on();
+            if (exchange->receiving()) exchange->progress();
             return !exchange->receiving();
         });
         if (exchange->receiving()) end_program(exchange->failure());
-        if (exchange->sending()) [[maybe_unused]]
-            Exchange* const it_stays_with_mpi = exchange.release();
+        if (exchange->sending()) static_cast<void>(exchange.release());  // it stays with MPI
     }
 
     bool failed() {
@@ -147,6 +134,17 @@ class Courier {
             if (is_done()) return true;
             if (pause.so_far().count() > seconds) return false;
         }
+    }
+
+    void call_off(Exchange& exchange) {
+        const std::lock_guard lock(mutex_);
+        std::erase(under_way_, &exchange);
+        if (under_way_.empty()) between_tasks_.end();
+        if (exchange.receiving() || exchange.sending()) {
+            exchange.fail("an exchange was started and not finished");
+            exchange.cancel_receives();
+        }
+        if (failure_.empty()) failure_ = exchange.failure();
     }
 
     void progress() {
