@@ -15,6 +15,7 @@
 #include <ring_attention/core/between_tasks.hpp>
 #include <ring_attention/ring/mpi_exchange.hpp>
 #include <ring_attention/ring/mpi_options.hpp>
+#include <ring_attention/ring/mpi_roll_call.hpp>
 
 namespace ring_attention::detail {
 
@@ -81,16 +82,20 @@ class Courier {
         if (overlap_ == Overlap::polling) between_tasks_.begin();
     }
 
-    /// Returns when the exchange has ended. Throws RingError where it has failed or takes too long.
+    /// Returns when the exchange has ended. Throws RingError where it has failed, HopTimeout where it takes
+    /// too long.
     void wait(Exchange& exchange) {
         const Caller caller(*this);
-        if (!settle(time_limit_, [&] { return exchange.ended(); })) {
-            const std::lock_guard lock(mutex_);
-            if (!exchange.ended()) exchange.fail_after(time_limit_);
-        }
+        const bool in_time = settle(time_limit_, [&] { return exchange.ended(); });
+        const auto silent = in_time ? std::vector<int>() : call_roll(exchange.waited_for(), communicator_);
         const std::lock_guard lock(mutex_);
         std::erase(under_way_, &exchange);
         if (under_way_.empty()) between_tasks_.end();
+        if (!in_time && !exchange.ended()) {
+            exchange.fail_after(time_limit_, silent);
+            failure_ = exchange.failure();
+            throw HopTimeout(failure_, silent.empty());
+        }
         if (exchange.failure().empty()) return;
         failure_ = exchange.failure();
         throw RingError(failure_);
