@@ -4,11 +4,9 @@
 
 #include <doctest/doctest.h>
 
-#include <ring_attention/ring/attention.hpp>
-#include <ring_attention/ring/scatter.hpp>
 #include <ring_attention/ring/thread_ring.hpp>
 
-#include "support/attention_case.hpp"
+#include "support/attention_on_ranks.hpp"
 #include "support/num_threads.hpp"
 
 namespace {
@@ -18,28 +16,13 @@ using support::AttentionCase;
 using support::AttentionRun;
 using support::Scores;
 
-/// What one rank of a ring computes with its own tokens alone.
-template <class T>
-AttentionRun<T> run_rank(const AttentionCase<T>& c, const ra::AttentionOptions& options,
-                         ra::ThreadRing& ring) {
-    const ra::Share share(ra::ChunkLayout(ra::Index(c.shape.seq_len), options.num_chunks), ring.rank(),
-                          ring.ranks());
-    const auto own = [&](const ra::Tensor<T, 4>& whole) {
-        return ra::tokens_of(whole, share, 2);
-    };
-    const auto q = own(c.q), k = own(c.k), v = own(c.v), d_output = own(c.d_output);
-    AttentionRun<T> run;
-    run.result = ra::attention(q, k, v, options, ring);
-    run.gradient = ra::attention_backward(d_output, q, k, v, run.result, options, ring);
-    return run;
-}
-
 /// The ranks' results put together.
 template <class T>
 AttentionRun<T> run_on_ranks(const AttentionCase<T>& c, const ra::AttentionOptions& options, int ranks) {
     std::vector<AttentionRun<T>> parts{std::size_t(ranks)};
-    ra::ThreadRing::run(
-        ranks, [&](ra::ThreadRing& ring) { parts[std::size_t(ring.rank())] = run_rank(c, options, ring); });
+    ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
+        parts[std::size_t(ring.rank())] = support::run_rank(c, options, ring);
+    });
     const auto joined = [&](const auto& part_of) {
         std::vector<std::decay_t<decltype(part_of(parts[0]))>> pieces;
         for (const auto& part : parts) pieces.push_back(part_of(part));
@@ -68,22 +51,15 @@ void check_ranks(const oracle::AttentionShape& shape, Scores scores, const ra::A
 }  // namespace
 
 TEST_CASE_TEMPLATE("attention: 1 to n ranks on n seats give the same bits", T, float, double) {
-    for (const bool causal : {true, false})
-        for (const ra::Index num_chunks : {1, 2, 3, 4, 5, 8})
-            for (const std::size_t seq_len : {1u, 2u, 5u, 13u, 32u})
-                check_ranks<T>({2, 2, seq_len, 5}, Scores::ordinary,
-                               {.num_chunks = num_chunks, .causal = causal});
+    support::for_each_small_case(check_ranks<T>);
 }
 
 TEST_CASE_TEMPLATE("attention: ranks give the same bits, whatever the scores", T, float, double) {
-    for (const Scores scores : {Scores::wide, Scores::dominant_key, Scores::constant})
-        for (const bool causal : {true, false})
-            check_ranks<T>({1, 2, 23, 8}, scores, {.num_chunks = 6, .causal = causal});
+    support::for_each_scores_case(check_ranks<T>);
 }
 
 TEST_CASE("attention: ranks give the same bits, chunks longer than a tile") {
-    for (const bool causal : {true, false})
-        check_ranks<float>({1, 1, 331, 16}, Scores::ordinary, {.num_chunks = 3, .causal = causal});
+    support::for_each_long_case(check_ranks<float>);
 }
 
 TEST_CASE("attention: ranks give the same bits where a NaN stands") {

@@ -1,5 +1,4 @@
 #include <atomic>
-#include <numeric>
 #include <stdexcept>
 #include <vector>
 
@@ -8,32 +7,10 @@
 #include <ring_attention/ring/local_ring.hpp>
 #include <ring_attention/ring/thread_ring.hpp>
 
+#include "support/baton.hpp"
 #include "support/error_message.hpp"
 
-namespace {
-
 namespace ra = ring_attention;
-
-/// The baton gathers, in each number, the ranks that it has met, as digits of base 10, and where the number
-/// stands.
-template <class Ring>
-std::vector<double> relayed(Ring& ring, std::size_t size) {
-    std::vector<double> baton(size, ring.rank() == 0 ? 1 : -1);  // only rank 0's counts
-    ra::relay_numbers(ring, std::span(baton), [&](std::span<double> part, ra::Index first) {
-        for (std::size_t i = 0; i < part.size(); ++i)
-            part[i] = 10 * part[i] + ring.rank() + double(std::size_t(first) + i) / 1e6;
-    });
-    return baton;
-}
-
-std::vector<double> expected_baton(int ranks, std::size_t size) {
-    std::vector<double> baton(size, 1);
-    for (int rank = 0; rank < ranks; ++rank)
-        for (std::size_t i = 0; i < size; ++i) baton[i] = 10 * baton[i] + rank + double(i) / 1e6;
-    return baton;
-}
-
-}  // namespace
 
 TEST_CASE("thread ring: every rank is there once") {
     for (const int ranks : {1, 2, 7}) {
@@ -48,14 +25,13 @@ TEST_CASE("thread ring: every rank is there once") {
 }
 
 TEST_CASE("rings: the baton meets the ranks in order and ends the same on all, whatever its size") {
-    const std::size_t part = (std::size_t(1) << 18) / sizeof(double);
-    for (const std::size_t size : {std::size_t(0), std::size_t(1), part - 1, part, part + 1, 3 * part + 5}) {
+    for (const std::size_t size : support::baton_sizes()) {
         CAPTURE(size);
         ra::LocalRing local;
-        CHECK(relayed(local, size) == expected_baton(1, size));
+        CHECK(support::relayed(local, size) == support::expected_baton(1, size));
         for (const int ranks : {1, 2, 3, 5})
             ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
-                if (relayed(ring, size) != expected_baton(ranks, size))
+                if (support::relayed(ring, size) != support::expected_baton(ranks, size))
                     throw std::runtime_error("another baton");
             });
     }

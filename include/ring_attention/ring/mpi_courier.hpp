@@ -15,6 +15,7 @@
 #include <ring_attention/core/between_tasks.hpp>
 #include <ring_attention/ring/mpi_exchange.hpp>
 #include <ring_attention/ring/mpi_options.hpp>
+#include <ring_attention/ring/mpi_roll_call.hpp>
 
 namespace ring_attention::detail {
 
@@ -81,16 +82,20 @@ class Courier {
         if (overlap_ == Overlap::polling) between_tasks_.begin();
     }
 
-    /// Returns when the exchange has ended. Throws RingError where it has failed or takes too long.
+    /// Returns when the exchange has ended. Throws RingError where it has failed, HopTimeout where it takes
+    /// too long.
     void wait(Exchange& exchange) {
         const Caller caller(*this);
-        if (!settle(time_limit_, [&] { return exchange.ended(); })) {
-            const std::lock_guard lock(mutex_);
-            if (!exchange.ended()) exchange.fail_after(time_limit_);
-        }
+        const bool in_time = settle(time_limit_, [&] { return exchange.ended(); });
+        const auto silent = in_time ? std::vector<int>() : call_roll(exchange.waited_for(), communicator_);
         const std::lock_guard lock(mutex_);
         std::erase(under_way_, &exchange);
         if (under_way_.empty()) between_tasks_.end();
+        if (!in_time && !exchange.ended()) {
+            exchange.fail_after(time_limit_, silent);
+            failure_ = exchange.failure();
+            throw HopTimeout(failure_, silent.empty());
+        }
         if (exchange.failure().empty()) return;
         failure_ = exchange.failure();
         throw RingError(failure_);
@@ -105,27 +110,14 @@ class Courier {
     /// comes to its end.
     void abandon(std::unique_ptr<Exchange> exchange) {
         const Caller caller(*this);
-        const auto is_over = [&] { return !exchange->receiving() && !exchange->sending(); };
-        const auto move_on = [&] {
-            if (!is_over()) exchange->progress();  // it is not among those under way if it has failed
-        };
         if (exchange->failure().empty()) settle(grace, [&] { return exchange->ended(); });
-        {
-            const std::lock_guard lock(mutex_);
-            std::erase(under_way_, exchange.get());
-            if (under_way_.empty()) between_tasks_.end();
-            if (is_over()) return;
-            exchange->fail("an exchange was begun and not finished");
-            if (failure_.empty()) failure_ = exchange->failure();
-            exchange->cancel_receives();
-        }
+        call_off(*exchange);
         settle(grace, [&] {
-            move_on();
+            if (exchange->receiving()) exchange->progress();
             return !exchange->receiving();
         });
         if (exchange->receiving()) end_program(exchange->failure());
-        if (exchange->sending()) [[maybe_unused]]
-            Exchange* const it_stays_with_mpi = exchange.release();
+        if (exchange->sending()) static_cast<void>(exchange.release());  // it stays with MPI
     }
 
     bool failed() {
@@ -147,6 +139,17 @@ class Courier {
             if (is_done()) return true;
             if (pause.so_far().count() > seconds) return false;
         }
+    }
+
+    void call_off(Exchange& exchange) {
+        const std::lock_guard lock(mutex_);
+        std::erase(under_way_, &exchange);
+        if (under_way_.empty()) between_tasks_.end();
+        if (exchange.receiving() || exchange.sending()) {
+            exchange.fail("an exchange was started and not finished");
+            exchange.cancel_receives();
+        }
+        if (failure_.empty()) failure_ = exchange.failure();
     }
 
     void progress() {

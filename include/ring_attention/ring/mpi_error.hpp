@@ -7,6 +7,23 @@
 
 #include <ring_attention/core/error.hpp>
 
+namespace ring_attention {
+
+/// A rank has waited for longer than the hop_timeout.
+class HopTimeout : public RingError {
+  public:
+    HopTimeout(const std::string& message, bool others_know_more)
+        : RingError(message), others_know_more_(others_know_more) {}
+
+    /// Those that it has waited for wait too: it is for another rank to say who is silent.
+    bool others_know_more() const { return others_know_more_; }
+
+  private:
+    bool others_know_more_;
+};
+
+}  // namespace ring_attention
+
 namespace ring_attention::detail {
 
 /// What MPI says of one of its error codes.

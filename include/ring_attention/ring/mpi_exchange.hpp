@@ -112,13 +112,24 @@ class Exchange {
         if (failure_.empty()) failure_ = std::move(text);
     }
 
-    void fail_after(double seconds) {
+    /// The ranks without which it cannot end.
+    std::vector<int> waited_for() const {
+        std::vector<int> ranks;
+        if (receiving()) ranks.push_back(in_.from);
+        if (sending() && !(receiving() && in_.from == out_.to)) ranks.push_back(out_.to);
+        return ranks;
+    }
+
+    /// It has taken too long; `silent` are those of waited_for() that do not wait themselves.
+    void fail_after(double seconds, const std::vector<int>& silent) {
         std::ostringstream text;
         text << rank_text(place_.rank) << " has waited for " << seconds << " s to ";
         if (receiving()) text << receive_text();
         if (receiving() && sending()) text << " and to ";
         if (sending()) text << send_text();
-        fail(text.str() + "; RING_ATTENTION_HOP_TIMEOUT sets the limit, in seconds");
+        text << (silent.empty() ? "; it is not alone in waiting" : "; nothing is heard from ");
+        for (const int rank : silent) text << (rank == silent.front() ? "" : " and ") << rank_text(rank);
+        fail(text.str() + " (RING_ATTENTION_HOP_TIMEOUT sets the time, in seconds)");
     }
 
     /// Asks MPI for the memory of what is received. (That of what is sent it cannot give back everywhere.)

@@ -26,13 +26,12 @@ inline std::string failure_line(std::string what, int rank, int ranks) {
     return rank_text(rank) + ": " + what + "\n";
 }
 
-/// Says what has failed, in one line, and ends all ranks. What all ranks throw alike is said once: by rank 0,
-/// which ends the others before they speak.
-inline int fail_program(const std::string& what) {
+/// Says what has failed, in one line, and ends all ranks. Who speaks first ends the others before they speak.
+inline int fail_program(const std::string& what, double seconds_before) {
     int rank = 0, ranks = 1;
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
-    if (rank != 0) std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    if (ranks > 1) std::this_thread::sleep_for(std::chrono::duration<double>(seconds_before));
     std::fflush(nullptr);
     std::fputs(failure_line(what, rank, ranks).c_str(), stderr);
     if (ranks == 1)
@@ -40,6 +39,23 @@ inline int fail_program(const std::string& what) {
     else
         MPI_Abort(MPI_COMM_WORLD, failed_exit_code);
     return failed_exit_code;
+}
+
+/// To be called while an exception is handled. What all ranks throw alike, rank 0 says; that a rank has
+/// waited in vain, the one that knows for whom.
+inline int fail_program_with_exception() {
+    int rank = 0;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    const double seconds = rank == 0 ? 0 : 0.5;
+    try {
+        throw;
+    } catch (const HopTimeout& error) {
+        return fail_program(error.what(), error.others_know_more() ? 3 : 0);
+    } catch (const std::exception& error) {
+        return fail_program(error.what(), seconds);
+    } catch (...) {
+        return fail_program("an exception that is not a std::exception", seconds);
+    }
 }
 
 }  // namespace detail
@@ -63,10 +79,8 @@ int mpi_main(int argc, char** argv, F&& f) {
             f(MPI_COMM_WORLD);
         else
             exit_code = f(MPI_COMM_WORLD);
-    } catch (const std::exception& error) {
-        return detail::fail_program(error.what());
     } catch (...) {
-        return detail::fail_program("an exception that is not a std::exception");
+        return detail::fail_program_with_exception();
     }
     MPI_Finalize();
     return exit_code;

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <ring_attention/ring/attention.hpp>
+#include <ring_attention/ring/scatter.hpp>
+
+#include "attention_case.hpp"
+
+// Attention on several ranks, whatever they are: what one of them computes, and on which cases they must give
+// the bits that one alone gives.
+
+namespace support {
+
+/// What one rank of a ring computes with its own tokens alone.
+template <class T>
+AttentionRun<T> run_rank(const AttentionCase<T>& c, const ra::AttentionOptions& options, auto& ring) {
+    const auto share = ra::share(ring, ra::Index(c.shape.seq_len), options.num_chunks, options.layout);
+    const auto own = [&](const ra::Tensor<T, 4>& whole) { return ra::tokens_of(whole, share, 2); };
+    const auto q = own(c.q), k = own(c.k), v = own(c.v), d_output = own(c.d_output);
+    AttentionRun<T> run;
+    run.result = ra::attention(q, k, v, options, ring);
+    run.gradient = ra::attention_backward(d_output, q, k, v, run.result, options, ring);
+    return run;
+}
+
+/// What of a whole run is this rank's.
+template <class T>
+AttentionRun<T> part_of(const AttentionRun<T>& whole, const ra::Share& share) {
+    AttentionRun<T> part;
+    part.result.output = ra::tokens_of(whole.result.output, share, 2);
+    part.result.log_sum_exp = ra::tokens_of(whole.result.log_sum_exp, share, 2);
+    part.gradient.query = ra::tokens_of(whole.gradient.query, share, 2);
+    part.gradient.key = ra::tokens_of(whole.gradient.key, share, 2);
+    part.gradient.value = ra::tokens_of(whole.gradient.value, share, 2);
+    return part;
+}
+
+/// check(shape, scores, options) on few tokens: of every number of chunks, with seats that are empty.
+void for_each_small_case(auto&& check) {
+    for (const bool causal : {true, false})
+        for (const ra::Index num_chunks : {1, 2, 3, 4, 5, 8})
+            for (const std::size_t seq_len : {1u, 2u, 5u, 13u, 32u})
+                check(oracle::AttentionShape{2, 2, seq_len, 5}, Scores::ordinary,
+                      ra::AttentionOptions{.num_chunks = num_chunks, .causal = causal});
+}
+
+/// The same on all kinds of scores.
+void for_each_scores_case(auto&& check) {
+    for (const Scores scores : {Scores::wide, Scores::dominant_key, Scores::constant})
+        for (const bool causal : {true, false})
+            check(oracle::AttentionShape{1, 2, 23, 8}, scores,
+                  ra::AttentionOptions{.num_chunks = 6, .causal = causal});
+}
+
+/// The same on chunks that are longer than a tile.
+void for_each_long_case(auto&& check) {
+    for (const bool causal : {true, false})
+        check(oracle::AttentionShape{1, 1, 331, 16}, Scores::ordinary,
+              ra::AttentionOptions{.num_chunks = 3, .causal = causal});
+}
+
+}  // namespace support
