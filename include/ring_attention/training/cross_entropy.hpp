@@ -5,6 +5,7 @@
 #include <limits>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include <ring_attention/core/tensor.hpp>
@@ -12,6 +13,7 @@
 #include <ring_attention/kernels/rows.hpp>
 #include <ring_attention/layers/embedding.hpp>
 #include <ring_attention/ring/local_ring.hpp>
+#include <ring_attention/training/exact_sum.hpp>
 
 namespace ring_attention {
 
@@ -40,6 +42,13 @@ void check_targets(const Tensor<T, 3>& logits, const Tensor<Token, 2>& targets) 
     }
 }
 
+/// Of all tokens so far, as it goes from rank to rank.
+struct LossTotal {
+    ExactSum loss;
+    Index count = 0;
+};
+static_assert(std::is_trivially_copyable_v<LossTotal>);
+
 /// -ln softmax(logits)[target]; d = softmax(logits) - onehot(target).
 template <class T>
 double token_cross_entropy(const T* logits, Index vocabulary, Token target, T* d) {
@@ -53,9 +62,8 @@ double token_cross_entropy(const T* logits, Index vocabulary, Token target, T* d
 }  // namespace detail
 
 /// The mean over all ranks' true tokens of -ln softmax(logits)[target], and its gradient. logits: [batch,
-/// seq_len, vocabulary]; targets: [batch, seq_len], 0 ... vocabulary - 1 or ignored_target. The sum runs over
-/// positions, then batch entries, whatever the number of ranks. Throws ShapeError or Error where the targets
-/// do not fit.
+/// seq_len, vocabulary]; targets: [batch, seq_len], 0 ... vocabulary - 1 or ignored_target. The sum is exact,
+/// and so the same whoever has which tokens. Throws ShapeError or Error where the targets do not fit.
 template <class T, Ring R>
 CrossEntropy<T> cross_entropy(const Tensor<T, 3>& logits, const Tensor<Token, 2>& targets, R& ring) {
     detail::check_targets(logits, targets);
@@ -70,19 +78,18 @@ CrossEntropy<T> cross_entropy(const Tensor<T, 3>& logits, const Tensor<Token, 2>
             logits.data() + i * vocabulary, vocabulary, target, result.d_logits.data() + i * vocabulary);
     });
 
-    std::array<double, 2> sum_and_count{};
-    relay_numbers<double>(ring, sum_and_count, [&](std::span<double> both, Index) {
-        for (Index token = 0; token < tokens; ++token)
-            for (Index b = 0; b < batch; ++b)
-                if (targets(b, token) != ignored_target) {
-                    both[0] += result.losses(b, token);
-                    both[1] += 1;
-                }
+    detail::LossTotal total;
+    relay_numbers(ring, std::span(&total, 1), [&](std::span<detail::LossTotal> so_far, Index) {
+        for (Index i = 0; i < targets.size(); ++i)
+            if (targets.data()[i] != ignored_target) {
+                so_far[0].loss.add(result.losses.data()[i]);
+                ++so_far[0].count;
+            }
     });
-    if (sum_and_count[1] == 0) return result;
-    result.count = Index(sum_and_count[1]);
-    result.loss = sum_and_count[0] / sum_and_count[1];
-    const T scale = T(1 / sum_and_count[1]);
+    if (total.count == 0) return result;
+    result.count = total.count;
+    result.loss = total.loss.value() / double(total.count);
+    const T scale = T(1 / double(total.count));
     for (Index i = 0; i < result.d_logits.size(); ++i) result.d_logits.data()[i] *= scale;
     return result;
 }
