@@ -17,7 +17,7 @@ void for_each_layout(const F& f) {
     for (const ra::Layout layout : support::every_layout)
         for (Index seq_len = 1; seq_len <= 40; ++seq_len)
             for (Index num_seats = 1; num_seats <= 12; ++num_seats) {
-                INFO(ra::name_of(layout), ", ", seq_len, " tokens at ", num_seats, " seats");
+                INFO(support::name_of(layout), ", ", seq_len, " tokens at ", num_seats, " seats");
                 f(ra::ChunkLayout(seq_len, num_seats, layout),
                   support::seat_positions(layout, seq_len, num_seats));
             }

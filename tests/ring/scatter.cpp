@@ -25,7 +25,7 @@ void for_each_ring(const F& f) {
         for (const Index seq_len : {1, 2, 5, 11, 24})
             for (const int num_seats : {1, 2, 3, 5, 6})
                 for (int ranks = 1; ranks <= num_seats; ++ranks) {
-                    INFO(ra::name_of(layout), ", ", seq_len, " tokens at ", num_seats, " seats, ", ranks,
+                    INFO(support::name_of(layout), ", ", seq_len, " tokens at ", num_seats, " seats, ", ranks,
                          " ranks");
                     f(ra::ChunkLayout(seq_len, num_seats, layout), ranks);
                 }

@@ -42,7 +42,7 @@ void for_each_share(const F& f) {
         for (Index seq_len = 1; seq_len <= 40; ++seq_len)
             for (int num_seats = 1; num_seats <= 12; ++num_seats)
                 for (int ranks = 1; ranks <= num_seats; ++ranks) {
-                    INFO(ra::name_of(kind), ", ", seq_len, " tokens at ", num_seats, " seats, ", ranks,
+                    INFO(support::name_of(kind), ", ", seq_len, " tokens at ", num_seats, " seats, ", ranks,
                          " ranks");
                     const ra::ChunkLayout layout(seq_len, num_seats, kind);
                     const auto expected = expected_shares(layout, ranks);
