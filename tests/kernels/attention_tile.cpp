@@ -23,7 +23,7 @@ void check_visible(const ra::Mask& mask, const ra::TokenRun& queries, const ra::
                    Index first_key, Index num_keys) {
     const ra::detail::VisibleKeys<T> visible(mask, queries, keys, first_key, num_keys);
     const auto sees = [&](Index i, Index j) {
-        return !mask.causal || keys.first + first_key + j <= queries.first + i;
+        return !mask.causal || keys.position(first_key + j) <= queries.position(i);
     };
     std::vector<Index> seen(std::size_t(queries.count), 0);
     for (Index i = 0; i < queries.count; ++i)
@@ -59,6 +59,21 @@ TEST_CASE_TEMPLATE("visible keys: of every tile, wherever the mask cuts it", T, 
                 for (Index first = before; first < keys.first + first_key + num_keys + 2; ++first)
                     check_visible<T>({causal}, {first, num_queries}, keys, first_key, num_keys);
             }
+}
+
+TEST_CASE_TEMPLATE("visible keys: of tokens apart, and of two runs", T, float, double) {
+    using Tile = ra::detail::AttentionTile<T>;
+    const Index half = 3 * Tile::keys / 4;
+    for (const ra::TokenRun& keys : {ra::TokenRun{4, 2 * half, 3}, ra::TokenRun{4, 2 * half, 1, half, 30}})
+        for (const Index num_queries : {Index(1), lanes<T> - 1, lanes<T>})
+            for (const Index first_key : {Index(0), Tile::keys})
+                for (Index first = 0; first < keys.position(keys.count - 1) + 2; ++first) {
+                    const Index num_keys = std::min(Tile::keys, keys.count - first_key);
+                    const ra::TokenRun striped{first, num_queries, 3},
+                        two_runs{first, num_queries, 1, num_queries / 2, 30};
+                    check_visible<T>({true}, striped, keys, first_key, num_keys);
+                    check_visible<T>({true}, two_runs, keys, first_key, num_keys);
+                }
 }
 
 TEST_CASE_TEMPLATE("tiles of keys are whole strips, which the depth of a product holds", T, float, double) {

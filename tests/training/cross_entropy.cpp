@@ -1,4 +1,5 @@
 #include <cmath>
+#include <mutex>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -9,6 +10,7 @@
 
 #include "support/compare.hpp"
 #include "support/error_message.hpp"
+#include "support/layouts.hpp"
 #include "support/tensors.hpp"
 
 namespace ra = ring_attention;
@@ -17,8 +19,8 @@ namespace {
 
 constexpr ra::Index batch = 2, seq_len = 7, vocabulary = 5;
 
-ra::Tensor<ra::Token, 2> some_targets() {
-    ra::Tensor<ra::Token, 2> targets(batch, seq_len);
+ra::Tensor<ra::Token, 2> some_targets(ra::Index tokens = seq_len) {
+    ra::Tensor<ra::Token, 2> targets(batch, tokens);
     for (ra::Index i = 0; i < targets.size(); ++i)
         targets.data()[i] = i % 4 == 1 ? ra::ignored_target : ra::Token(i * 3 % vocabulary);
     return targets;
@@ -79,24 +81,40 @@ TEST_CASE("no token counts: loss 0, gradient 0") {
     CHECK(compare::largest(result.d_logits) == 0);
 }
 
-TEST_CASE("any number of ranks gives the same bits") {
-    const auto logits = tensors::normal<float>(std::array<ra::Index, 3>{batch, seq_len, vocabulary}, 2);
-    const auto targets = some_targets();
+TEST_CASE("any number of ranks gives the same bits, whoever has which tokens") {
+    constexpr ra::Index tokens = 97;  // enough for the order of a plain sum to show
+    const auto logits = tensors::normal<float, 3>({batch, tokens, vocabulary}, 2);
+    const auto targets = some_targets(tokens);
     const auto whole = ra::cross_entropy(logits, targets);
-    for (const int ranks : {1, 2, 3, 7}) {
-        std::vector<ra::Tensor<float, 3>> d_logits(static_cast<std::size_t>(ranks));
-        std::vector<double> losses(static_cast<std::size_t>(ranks));
-        ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
-            const ra::Share share(ra::ChunkLayout(seq_len, 7), ring.rank(), ranks);
-            const auto mine = ra::cross_entropy(
-                ra::tokens_of(logits, share),
-                ra::tokens_of(targets, share), ring);
-            losses[std::size_t(ring.rank())] = mine.loss;
-            d_logits[std::size_t(ring.rank())] = mine.d_logits;
-        });
-        for (const double loss : losses) CHECK(loss == whole.loss);
-        CHECK(compare::same_bits(tensors::join(d_logits, 1), whole.d_logits));
-    }
+    for (const ra::Layout layout : support::every_layout)
+        for (const int ranks : {1, 2, 3, 7}) {
+            INFO(support::name_of(layout), ", ", ranks, " ranks");
+            std::vector<double> losses(static_cast<std::size_t>(ranks));
+            auto d_logits = logits;
+            std::mutex mutex;
+            ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
+                const ra::Share share = ra::share(ring, tokens, 7, layout);
+                const auto mine =
+                    ra::cross_entropy(ra::tokens_of(logits, share), ra::tokens_of(targets, share), ring);
+                losses[std::size_t(ring.rank())] = mine.loss;
+                const std::lock_guard lock(mutex);
+                ra::put_tokens(mine.d_logits, share, d_logits);
+            });
+            for (const double loss : losses) CHECK(loss == whole.loss);
+            CHECK(compare::same_bits(d_logits, whole.d_logits));
+        }
+}
+
+TEST_CASE("losses beyond all measure make the mean what arithmetic makes it") {
+    ra::Tensor<double, 3> logits(1, 2, 2);
+    ra::Tensor<ra::Token, 2> targets(1, 2);
+    targets.setZero();
+    logits.setValues({{{0.0, 3e15}, {0.0, 0.0}}});
+    CHECK(ra::cross_entropy(logits, targets).loss == doctest::Approx(1.5e15));
+    logits.setValues({{{-1e300, 1e300}, {0.0, 0.0}}});
+    CHECK(ra::cross_entropy(logits, targets).loss == doctest::Approx(1e300));
+    logits.setValues({{{std::nan(""), 0.0}, {0.0, 0.0}}});
+    CHECK(std::isnan(ra::cross_entropy(logits, targets).loss));
 }
 
 TEST_CASE("targets that do not fit are refused") {
