@@ -45,12 +45,19 @@ TEST_CASE("exact sum: it is the sum") {
     CHECK(sum_of(std::vector<double>(100, -5.545)).value() == doctest::Approx(-554.5).epsilon(1e-15));
 }
 
-TEST_CASE("exact sum: what is not finite or far too large makes a NaN, at whichever place") {
-    for (const double number : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity(),
-                                -std::numeric_limits<double>::infinity(), 1e300, -0x1p32}) {
-        CHECK(std::isnan(sum_of({1, number, 2}).value()));
+TEST_CASE("exact sum: what is infinite or far too large makes it infinite, at whichever place; a NaN, or both signs, a NaN") {
+    constexpr double infinity = std::numeric_limits<double>::infinity(),
+                     not_a_number = std::numeric_limits<double>::quiet_NaN();
+    for (const double number : {infinity, 1e300, 0x1p32}) {
+        CHECK(sum_of({1, number, 2}).value() == infinity);
+        CHECK(sum_of({1, -number, 2}).value() == -infinity);
+        CHECK(std::isnan(sum_of({-number, 1, number}).value()));
         ra::ExactSum sum = sum_of({1});
+        sum.add(sum_of({-number}));
+        CHECK(sum.value() == -infinity);
         sum.add(sum_of({number}));
         CHECK(std::isnan(sum.value()));
     }
+    CHECK(std::isnan(sum_of({1, not_a_number}).value()));
+    CHECK(std::isnan(sum_of({not_a_number, infinity}).value()));
 }

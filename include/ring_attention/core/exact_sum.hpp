@@ -8,12 +8,13 @@
 namespace ring_attention {
 
 /// A sum of doubles that does not depend on their order: they are taken as multiples of 2^-60, whose sum is not
-/// rounded. For up to 2^30 numbers below 2^32 in magnitude; one beyond that, or not finite, makes the sum a NaN.
+/// rounded. For up to 2^30 numbers below 2^32 in magnitude; those beyond that count as infinite.
 class ExactSum {
   public:
     void add(double number) {
         if (!(std::abs(number) < 0x1p32)) {
-            ++beyond_;
+            positive_infinite_ |= !(number < 0);  // a NaN is as both
+            negative_infinite_ |= !(number > 0);
             return;
         }
         const double scaled = number * 0x1p20, whole = std::floor(scaled);
@@ -22,11 +23,15 @@ class ExactSum {
 
     void add(const ExactSum& other) {
         add_words(other.high_, other.low_);
-        beyond_ += other.beyond_;
+        positive_infinite_ |= other.positive_infinite_;
+        negative_infinite_ |= other.negative_infinite_;
     }
 
     double value() const {
-        if (beyond_ > 0) return std::numeric_limits<double>::quiet_NaN();
+        constexpr double infinity = std::numeric_limits<double>::infinity();
+        if (positive_infinite_ && negative_infinite_) return std::numeric_limits<double>::quiet_NaN();
+        if (positive_infinite_) return infinity;
+        if (negative_infinite_) return -infinity;
         return double(high_) * 0x1p-20 + double(low_) * 0x1p-60;
     }
 
@@ -37,9 +42,9 @@ class ExactSum {
         low_ &= (Index(1) << 40) - 1;
     }
 
-    Index high_ = 0;    // multiples of 2^-20
-    Index low_ = 0;     // of 2^-60, less than 2^-20 in all
-    Index beyond_ = 0;  // numbers that could not be added
+    Index high_ = 0;  // multiples of 2^-20
+    Index low_ = 0;   // of 2^-60, less than 2^-20 in all
+    bool positive_infinite_ = false, negative_infinite_ = false;
 };
 
 }  // namespace ring_attention
