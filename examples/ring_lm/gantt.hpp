@@ -14,7 +14,7 @@ namespace ring_lm {
 /// Something that a rank does from begin to end.
 struct Bar {
     int rank;
-    std::string kind;   ///< compute, send or wait
+    std::string kind;   ///< compute, send, wait, or phase: a time in which it does several of these
     std::string label;  ///< written into it
     double begin, end;
 };
@@ -42,7 +42,7 @@ inline bool draw(const Gantt& gantt, const std::filesystem::path& path) {
                            rows += fmt::format("{}'rank {}' {}", rank ? ", " : "", rank, rank);
                        return rows;
                    }());
-        for (const char* kind : {"compute", "wait", "send"}) {
+        for (const char* kind : {"phase", "compute", "wait", "send"}) {
             fmt::print(pipe, "${} << EOD\n", kind);
             for (const Bar& bar : gantt.bars)
                 if (bar.kind == kind) {
@@ -57,7 +57,8 @@ inline bool draw(const Gantt& gantt, const std::filesystem::path& path) {
                 fmt::print(pipe, "set label {} at {},{} center font ',9' textcolor rgb 'white'\n", gnuplot_text(bar.label),
                            (bar.begin + bar.end) / 2, bar.rank - 0.08);
         fmt::print(pipe,
-                   "plot $compute with boxxyerror lc rgb '#2b6cb0' title 'compute', "
+                   "plot $phase with boxxyerror lc rgb '#d5dfeb' title 'other layers', "
+                   "$compute with boxxyerror lc rgb '#2b6cb0' title 'attention', "
                    "$wait with boxxyerror lc rgb '#e2a03f' title 'wait', "
                    "$send with boxxyerror lc rgb '#6b9e5b' title 'send'\n");
     });

@@ -99,8 +99,15 @@ class Trace {
         for (const auto& event : events)
             if (event["ph"] == "X" && event["args"]["step"] == "last") {
                 const double begin = event["ts"].get<double>() / 1000, length = event["dur"].get<double>() / 1000;
-                gantt.bars.push_back({event["pid"].get<int>(), event["cat"].get<std::string>(), "", begin, begin + length});
+                gantt.bars.push_back(
+                    {event["pid"].get<int>(), event["cat"].get<std::string>(), "", begin, begin + length});
             }
+        double start = std::numeric_limits<double>::infinity();
+        for (const Bar& bar : gantt.bars) start = std::min(start, bar.begin);
+        for (Bar& bar : gantt.bars) {
+            bar.begin -= start;
+            bar.end -= start;
+        }
         draw(gantt, path);
     }
 
