@@ -43,19 +43,13 @@ void on_rings(benchmark::internal::Benchmark* benchmark) {
     benchmark->ArgName("ranks")->Arg(2)->Arg(4)->Arg(8)->Apply(bench::rounds<5>);
 }
 
-BENCHMARK_CAPTURE(on_slow_links, forward / all_keys / contiguous, Pass::forward, ra::Layout::contiguous,
-                  false)
-    ->Apply(on_rings);
-BENCHMARK_CAPTURE(on_slow_links, forward / causal / zigzag, Pass::forward, ra::Layout::zigzag, true)
-    ->Apply(on_rings);
-BENCHMARK_CAPTURE(on_slow_links, backward / all_keys / contiguous, Pass::backward, ra::Layout::contiguous,
-                  false)
-    ->Apply(on_rings);
-BENCHMARK_CAPTURE(on_slow_links, backward / causal / zigzag, Pass::backward, ra::Layout::zigzag, true)
-    ->Apply(on_rings);
-BENCHMARK_CAPTURE(on_slow_links, step / all_keys / contiguous, Pass::step, ra::Layout::contiguous, false)
-    ->Apply(on_rings);
-BENCHMARK_CAPTURE(on_slow_links, step / causal / zigzag, Pass::step, ra::Layout::zigzag, true)
-    ->Apply(on_rings);
+constexpr auto contiguous = ra::Layout::contiguous, zigzag = ra::Layout::zigzag;
+
+BENCHMARK_CAPTURE(on_slow_links, forward_of_all_keys, Pass::forward, contiguous, false)->Apply(on_rings);
+BENCHMARK_CAPTURE(on_slow_links, forward_causal_zigzag, Pass::forward, zigzag, true)->Apply(on_rings);
+BENCHMARK_CAPTURE(on_slow_links, backward_of_all_keys, Pass::backward, contiguous, false)->Apply(on_rings);
+BENCHMARK_CAPTURE(on_slow_links, backward_causal_zigzag, Pass::backward, zigzag, true)->Apply(on_rings);
+BENCHMARK_CAPTURE(on_slow_links, step_of_all_keys, Pass::step, contiguous, false)->Apply(on_rings);
+BENCHMARK_CAPTURE(on_slow_links, step_causal_zigzag, Pass::step, zigzag, true)->Apply(on_rings);
 
 }  // namespace
