@@ -3,7 +3,7 @@
 # came out, in less than 15 minutes on two cores.
 #
 # What is here: a Google Benchmark program for each question (attention, layers, model, training_step, stream, memory,
-# threads), which the first line of NAME.cpp asks. The answer goes to bench/results/NAME.json. `of_peak` is the part
+# threads, ring, scaling), which the first line of NAME.cpp asks. The answer goes to bench/results/NAME.json. `of_peak` is the part
 # that was reached of what the core can do, which a loop of fused multiply-adds measures beside the work (fma_peak.hpp);
 # such numbers are medians over rounds. peers/run.sh compares with PyTorch, ONNX Runtime and plain Eigen and takes
 # another ten minutes; where it has run, its numbers are in the pictures too.
