@@ -1,10 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdlib>
 #include <map>
 #include <mutex>
 #include <new>
+#include <utility>
 
 // Counts what the program has of the system by operator new on a boundary, which is how the library asks for
 // the memory that a thread keeps. It replaces the operators: to be included once in a program.
@@ -26,6 +28,7 @@ class SystemMemory {
         if (!data) throw std::bad_alloc();
         ++requests_;
         bytes_ += size;
+        most_bytes_ = std::max(most_bytes_, bytes_);
         sizes_[data] = size;
         return data;
     }
@@ -50,6 +53,12 @@ class SystemMemory {
         return bytes_;
     }
 
+    /// At most at a time, since this was last called.
+    std::size_t take_most_bytes() {
+        const std::lock_guard lock(mutex_);
+        return std::exchange(most_bytes_, bytes_);
+    }
+
     /// More than so many at a time are refused.
     void set_limit(std::size_t bytes) {
         const std::lock_guard lock(mutex_);
@@ -60,7 +69,7 @@ class SystemMemory {
     SystemMemory() = default;
 
     mutable std::mutex mutex_;
-    std::size_t requests_ = 0, bytes_ = 0, limit_ = std::size_t(1) << 40;
+    std::size_t requests_ = 0, bytes_ = 0, most_bytes_ = 0, limit_ = std::size_t(1) << 40;
     std::map<void*, std::size_t> sizes_;
 };
 

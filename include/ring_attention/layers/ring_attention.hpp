@@ -49,7 +49,7 @@ struct RingAttention {
         attend<T>(
             pass.ring, pass.share, shape, Mask{},
             {tokens, heads_of(std::as_const(query).data(), tokens, shape, Width)},
-            std::as_const(key_value).views(), std::as_const(key_value).bytes(),
+            std::as_const(key_value).views(), std::as_const(key_value),
             {heads_of(merged.data(), tokens, shape, Width), columns_of(log_sum_exp.data(), tokens, shape)});
         if (cache) {
             cache->qkv.input = std::move(x);
@@ -95,7 +95,7 @@ struct RingAttention {
                             heads_of(cache.out_proj.input.data(), tokens, shape, Width),
                             columns_of(cache.log_sum_exp.data(), tokens, shape), cache.key_value.views(),
                             third(0), d_key_value},
-                           cache.key_value.bytes());
+                           cache.key_value);
         return qkv.backward(std::move(d_projected), cache.qkv,
                             gradients.part([](auto& layer) -> auto& { return layer.qkv; }));
     }

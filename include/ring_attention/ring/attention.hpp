@@ -167,7 +167,7 @@ AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const
     const List<TokenRun> tokens = plan.tokens();
     const auto output = detail::seated(result.output, plan),
                log_sum_exp = detail::seated(result.log_sum_exp, plan);
-    attend<T>(ring, plan.share, plan.shape, plan.mask, {tokens, query.seats()}, key_value, travellers.bytes(),
+    attend<T>(ring, plan.share, plan.shape, plan.mask, {tokens, query.seats()}, key_value, travellers,
               {output.seats(), log_sum_exp.seats()});
     output.leave();
     log_sum_exp.leave();
@@ -209,7 +209,7 @@ AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tens
                         detail::seated(result.output, plan).seats(),
                         detail::seated(result.log_sum_exp, plan).seats(), key_value, d_query.seats(),
                         detail::key_values(d_key.seats(), d_value.seats(), plan)},
-                       travellers.bytes());
+                       travellers);
     for (const auto* tensor : {&d_query, &d_key, &d_value}) tensor->leave();
     return gradient;
 }

@@ -79,12 +79,12 @@ struct QueriesSoFar {
 
 }  // namespace detail
 
-/// The queries of this rank's seats attend to the keys and values of all; `sent` are the bytes of its own
-/// keys and values, as Travellers have them (not needed on a ring of one rank).
+/// The queries of this rank's seats attend to the keys and values of all; `sent` are its own, as they travel (not
+/// needed on a ring of one rank).
 template <class T, Ring R>
 void attend(R& ring, const Share& share, const HeadShape& shape, const Mask& mask,
             const SeatQueries<T>& queries, const KeyValues<const T>& key_value,
-            std::span<const std::byte> sent, const SeatAttention<T>& result) {
+            const Travellers<T>& sent, const SeatAttention<T>& result) {
     const List<detail::QueryPlace> places =
         detail::query_places(queries.tokens, shape, detail::queries_at_once<T>(queries.tokens, shape));
     const T scale = detail::score_scale<T>(shape);
@@ -117,7 +117,6 @@ void attend(R& ring, const Share& share, const HeadShape& shape, const Mask& mas
     };
     detail::receive_visitors<T>(ring, share, shape, mask, key_value, sent,
                                 [&](const detail::Visit& visit, const KeyValues<const T>& visitors) {
-                                    if (visit.meetings.size() == 0) return;
                                     const auto span = detail::compute_span(ring, share, visit.hop);
                                     parallel_for(Index(places.size()), [&](Index i) {
                                         absorb(places[std::size_t(i)], visit, visitors);

@@ -3,10 +3,9 @@
 #include <algorithm>
 
 #include <ring_attention/kernels/attention_backward.hpp>
-#include <ring_attention/kernels/elementwise.hpp>
 #include <ring_attention/kernels/reduce.hpp>
 #include <ring_attention/ring/attention_pass.hpp>
-#include <ring_attention/ring/travelling_gradients.hpp>
+#include <ring_attention/ring/backward_travel.hpp>
 
 namespace ring_attention {
 
@@ -38,19 +37,6 @@ List<RowVector<T>> row_dots(const Share& share, const HeadShape& shape, const Se
     return dots;
 }
 
-/// Adds what `from` has, of these heads alone, to all heads' sums.
-template <class T>
-void add_heads(const Run& heads, const KeyValues<T>& from, const KeyValues<T>& to) {
-    const auto add_rows = [](MatrixView<T> rows, MatrixView<T> sums) {
-        for (Index i = 0; i < rows.rows; ++i) add(&rows(i, 0), &sums(i, 0), rows.cols);
-    };
-    for (std::size_t seat = 0; seat < from.size(); ++seat)
-        parallel_for(heads.count, [&](Index head) {
-            add_rows(from[seat].key(head), to[seat].key(heads.first + head));
-            add_rows(from[seat].value(head), to[seat].value(heads.first + head));
-        });
-}
-
 /// All queries of a head at a seat with all keys and values of a head at a seat: to a query, keys come in
 /// rising order, to a key, queries. A block of one meets a block of the other in task(query_block,
 /// key_block).
@@ -75,7 +61,7 @@ struct BlockPairs {
     }
 };
 
-/// The meetings of a visit, backward, of some of the heads; those of d_visitors are these alone.
+/// The meetings of a visit, backward, of some of the heads; what visits, and its gradients, are of these alone.
 template <class T>
 void meet_backward(const Visit& visit, const Share& share, const HeadShape& shape, const Mask& mask,
                    const SeatGradientViews<T>& own, const List<RowVector<T>>& dots, const Run& heads,
@@ -94,7 +80,7 @@ void meet_backward(const Visit& visit, const Share& share, const HeadShape& shap
                                        dots[seat].data() + head * tokens.count,
                                        tokens,
                                        own.d_query[seat](head)};
-        const KeyValueGradient<T> chunk{keys.key(head), keys.value(head), keys.tokens,
+        const KeyValueGradient<T> chunk{keys.key(head_of_these), keys.value(head_of_these), keys.tokens,
                                         d_keys.key(head_of_these), d_keys.value(head_of_these)};
         const Index first = query_block * Block::queries, first_key = key_block * Block::keys;
         absorb_block_backward<T>(
@@ -137,29 +123,18 @@ void meet_backward(const Visit& visit, const Share& share, const HeadShape& shap
 /// with them, and are added when they are at home again. sent: as for attend().
 template <class T, Ring R>
 void attend_backward(R& ring, const Share& share, const HeadShape& shape, const Mask& mask,
-                     const SeatGradientViews<T>& own, std::span<const std::byte> sent) {
+                     const SeatGradientViews<T>& own, const Travellers<T>& sent) {
     const List<RowVector<T>> dots = detail::row_dots<T>(share, shape, own);
     const auto meet = [&](const detail::Visit& visit, const Run& heads, const KeyValues<const T>& visitors,
                           const KeyValues<T>& d_visitors) {
-        if (visit.meetings.size() == 0) return;
         const auto span = detail::compute_span(ring, share, visit.hop);
         detail::meet_backward<T>(visit, share, shape, mask, own, dots, heads, visitors, d_visitors);
     };
-    if (ring.ranks() == 1)
-        return detail::receive_visitors<T>(
-            ring, share, shape, mask, own.key_value, sent,
-            [&](const detail::Visit& visit, const KeyValues<const T>& visitors) {
-                meet(visit, {0, shape.batch_heads()}, visitors, own.d_key_value);
-            });
-
-    detail::TravellingGradients<T, R> gradients(ring, share, shape, mask);
-    detail::receive_visitors<T>(ring, share, shape, mask, own.key_value, sent,
-                                [&](const detail::Visit& visit, const KeyValues<const T>& visitors) {
-                                    gradients.visit(visit, [&](const Run& heads, const KeyValues<T>& d) {
-                                        meet(visit, heads, visitors, d);
-                                        if (visit.last) detail::add_heads<T>(heads, d, own.d_key_value);
-                                    });
-                                });
+    if (ring.ranks() == 1) {
+        const detail::Visit all{{Meeting::own_first, Meeting::own_last}, 0, true, true};
+        return meet(all, {0, shape.batch_heads()}, own.key_value, own.d_key_value);
+    }
+    detail::BackwardTravel<T, R>(ring, share, shape, mask, own.key_value, sent, own.d_key_value).run(meet);
 }
 
 }  // namespace ring_attention

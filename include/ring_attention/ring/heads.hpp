@@ -24,6 +24,7 @@ struct HeadsView {
     T* data = nullptr;
     Index heads = 0, tokens = 0, width = 0;
     Index batch_stride = 0, head_stride = 0, token_stride = 0;
+    Index first_head = 0;  ///< what is head 0 here: number batch * heads + head of what lies there
 
     /// A head's tokens one after the other: [batch, heads, tokens, width].
     static HeadsView head_by_head(T* data, const HeadShape& shape, Index tokens, Index width) {
@@ -38,8 +39,16 @@ struct HeadsView {
 
     /// [tokens, width] of head number batch * heads + head.
     MatrixView<T> operator()(Index batch_head) const {
-        return {data + batch_head / heads * batch_stride + batch_head % heads * head_stride, tokens, width,
-                token_stride, 1};
+        const Index number = first_head + batch_head;
+        return {data + number / heads * batch_stride + number % heads * head_stride, tokens, width, token_stride,
+                1};
+    }
+
+    /// Head number `first` and those after it.
+    HeadsView from_head(Index first) const {
+        HeadsView part = *this;
+        part.first_head += first;
+        return part;
     }
 
     HeadsView middle_tokens(Index first, Index count) const {
@@ -50,7 +59,7 @@ struct HeadsView {
     }
 
     operator HeadsView<const T>() const requires(!std::is_const_v<T>) {
-        return {data, heads, tokens, width, batch_stride, head_stride, token_stride};
+        return {data, heads, tokens, width, batch_stride, head_stride, token_stride, first_head};
     }
 };
 
@@ -59,6 +68,8 @@ template <class T>
 struct KeyValueView {
     TokenRun tokens;
     HeadsView<T> key, value;
+
+    KeyValueView from_head(Index first) const { return {tokens, key.from_head(first), value.from_head(first)}; }
 
     operator KeyValueView<const T>() const requires(!std::is_const_v<T>) { return {tokens, key, value}; }
 };

@@ -7,9 +7,9 @@
 
 namespace ring_attention {
 
-/// What goes around the ring: a key and a value (or the gradients of both) for every seat of one rank, each
-/// [batch, heads, tokens of the seat, head_dim], in one piece of memory, which is one message. The attention
-/// kernels read it as it lies.
+/// What goes around the ring: a key and a value (or the gradients of both) for every seat of one rank, in one piece
+/// of memory, which is one message: for each head of each batch entry, a seat after the other, [tokens, head_dim] of
+/// keys and then of values. The attention kernels read it as it lies, and some of the heads are a message too.
 template <class T>
 class Travellers {
   public:
@@ -17,13 +17,12 @@ class Travellers {
 
     /// With any content.
     Travellers(const Share& home, const HeadShape& shape) : shape_(shape) {
-        Index size = 0;
         seats_.reserve(std::size_t(home.num_seats()));
         for (Index seat = 0; seat < home.num_seats(); ++seat) {
-            seats_.push_back({home.tokens(seat), size});
-            size += 2 * part_size(seat);
+            seats_.push_back({home.tokens(seat), head_size_});
+            head_size_ += 2 * seats_.back().tokens.count * shape.head_dim;
         }
-        numbers_.resize(size);
+        numbers_.resize(shape.batch_heads() * head_size_);
     }
 
     Index num_seats() const { return Index(seats_.size()); }
@@ -43,24 +42,32 @@ class Travellers {
         return std::as_writable_bytes(std::span(numbers_.data(), std::size_t(numbers_.size())));
     }
 
+    /// Those of some of the heads of all batch entries.
+    std::span<const std::byte> bytes(const Run& heads) const {
+        return std::as_bytes(
+            std::span(numbers_.data() + heads.first * head_size_, std::size_t(heads.count * head_size_)));
+    }
+
   private:
     struct Seat {
         TokenRun tokens;
-        Index offset;
+        Index offset;  ///< in a head
     };
-
-    Index part_size(Index seat) const {
-        return shape_.batch_heads() * seats_[std::size_t(seat)].tokens.count * shape_.head_dim;
-    }
 
     template <class Number>
     KeyValueView<Number> at(Index seat, Number* numbers) const {
         const Seat& place = seats_[std::size_t(seat)];
-        const auto part = [&](Index which) {
-            return HeadsView<Number>::head_by_head(numbers + place.offset + which * part_size(seat), shape_,
-                                                   place.tokens.count, shape_.head_dim);
+        const auto part = [&](Number* first) {
+            return HeadsView<Number>{first,
+                                     shape_.heads,
+                                     place.tokens.count,
+                                     shape_.head_dim,
+                                     shape_.heads * head_size_,
+                                     head_size_,
+                                     shape_.head_dim};
         };
-        return {place.tokens, part(0), part(1)};
+        Number* const keys = numbers + place.offset;
+        return {place.tokens, part(keys), part(keys + place.tokens.count * shape_.head_dim)};
     }
 
     template <class Number>
@@ -73,6 +80,7 @@ class Travellers {
 
     HeadShape shape_;
     List<Seat> seats_;
+    Index head_size_ = 0;
     RowVector<T> numbers_;
 };
 

@@ -25,35 +25,42 @@ auto compute_span(auto& ring, const Share& share, int hop) {
     });
 }
 
-/// Lets the keys and values of every rank visit this one, its own first, and calls meet(visit, visitors) at every
-/// hop; the next visitors travel meanwhile. Who sees nothing that a rank has is not sent to it (but on to those
-/// behind it): at such a hop there are no meetings, and no visitors. Alone on the ring, a rank need not have bytes to
-/// send.
+/// The last hop at which this rank meets somebody: `ranks` stands for its own, once more.
+inline int last_hop_to_meet(const Share& share, const Mask& mask) {
+    if (share.num_seats() > 1) return share.ranks();
+    int hop = share.ranks() - 1;
+    while (hop > 0 && !any_visible(share, share.of_neighbour(hop), mask)) --hop;
+    return hop;
+}
+
+/// Lets the keys and values of every rank visit this one, its own first, and calls meet(visit, visitors) when some are
+/// there that it sees; the next ones travel meanwhile. What no rank behind this one sees is not sent on. `sent` are the
+/// rank's own as they travel; alone on the ring, it need not have them.
 template <class T, Ring R>
 void receive_visitors(R& ring, const Share& share, const HeadShape& shape, const Mask& mask,
-                      const KeyValues<const T>& own, std::span<const std::byte> own_bytes, auto&& meet) {
+                      const KeyValues<const T>& own, const Travellers<T>& sent, auto&& meet) {
     const int ranks = ring.ranks();
     if (ranks == 1) return meet(Visit{{Meeting::own_first, Meeting::own_last}, 0, true, true}, own);
 
+    const int last_hop = last_hop_to_meet(share, mask);
     Travellers<T> visiting, arriving;
     for (int hop = 0; hop < ranks; ++hop) {
         const Share home = share.of_neighbour(hop), next_home = share.of_neighbour(hop + 1);
         const bool sends = hop + 1 < ranks && hops_to_travel(home, mask) > hop,
                    receives = hop + 1 < ranks && hops_to_travel(next_home, mask) > hop;
-        arriving = receives ? Travellers<T>(next_home, shape) : Travellers<T>();
-        const auto present = hop == 0 ? own_bytes : std::as_const(visiting).bytes();
+        arriving = {};  // before there is a new one: no more than two are to be in memory
+        if (receives) arriving = Travellers<T>(next_home, shape);
+        const auto present = (hop == 0 ? sent : std::as_const(visiting)).bytes();
         auto exchange = ring.start_exchange(
             Channel::key_value, sends ? present : std::span<const std::byte>(), arriving.bytes());
         if (hop == 0)
-            meet(Visit{{Meeting::own_first}, hop, true, false}, own);
+            meet(Visit{{Meeting::own_first}, hop, true, hop == last_hop}, own);
         else if (any_visible(share, home, mask))
-            meet(Visit{{Meeting::visiting}, hop, false, false}, std::as_const(visiting).views());
-        else
-            meet(Visit{{}, hop, false, false}, KeyValues<const T>());
+            meet(Visit{{Meeting::visiting}, hop, false, hop == last_hop}, std::as_const(visiting).views());
         exchange.finish();
         std::swap(visiting, arriving);
     }
-    meet(Visit{{Meeting::own_last}, ranks, false, true}, own);
+    if (last_hop == ranks) meet(Visit{{Meeting::own_last}, ranks, false, true}, own);
 }
 
 }  // namespace ring_attention::detail
