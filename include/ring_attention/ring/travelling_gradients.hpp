@@ -10,6 +10,9 @@
 
 namespace ring_attention::detail {
 
+/// In how many messages the gradients of a rank's keys and values travel.
+inline Index num_gradient_parts(const HeadShape& shape) { return std::min<Index>(4, shape.batch_heads()); }
+
 /// The gradients of keys and values, which travel with them around the whole ring and end at home. A rank adds to
 /// them before it sends them on, so they could only travel while nobody computes, were they one message: they are a
 /// few, of some heads each, so that those of the first heads travel while a rank is at work on the others.
@@ -20,7 +23,7 @@ class TravellingGradients {
   public:
     TravellingGradients(R& ring, const Share& share, const HeadShape& shape, const Mask& mask)
         : ring_(ring), share_(share), mask_(mask) {
-        const Index parts = num_parts(shape);
+        const Index parts = num_gradient_parts(shape);
         for (Index part = 0; part < parts; ++part) {
             const Run heads = divide(shape.batch_heads(), parts, part);
             Part& made = parts_.emplace_back();
@@ -30,9 +33,6 @@ class TravellingGradients {
             made.present.set_zero();
         }
     }
-
-    /// How many messages a hop takes.
-    static Index num_parts(const HeadShape& shape) { return std::min<Index>(4, shape.batch_heads()); }
 
     /// At each hop, also where there are no meetings: calls add(heads, gradients of these heads) for all heads, in
     /// parts, each when it has arrived; then it travels on.
