@@ -1,6 +1,7 @@
-// The same bits on any number of ranks and threads.
+// The same bits on any number of ranks and threads, in every layout.
 
-#include <vector>
+#include <mutex>
+#include <utility>
 
 #include <doctest/doctest.h>
 
@@ -9,6 +10,7 @@
 #include <ring_attention/ring/thread_ring.hpp>
 
 #include "support/attention_case.hpp"
+#include "support/layouts.hpp"
 #include "support/num_threads.hpp"
 
 namespace {
@@ -21,12 +23,8 @@ using support::Scores;
 /// What one rank of a ring computes with its own tokens alone.
 template <class T>
 AttentionRun<T> run_rank(const AttentionCase<T>& c, const ra::AttentionOptions& options,
-                         ra::ThreadRing& ring) {
-    const ra::Share share(ra::ChunkLayout(ra::Index(c.shape.seq_len), options.num_chunks), ring.rank(),
-                          ring.ranks());
-    const auto own = [&](const ra::Tensor<T, 4>& whole) {
-        return ra::tokens_of(whole, share, 2);
-    };
+                         const ra::Share& share, ra::ThreadRing& ring) {
+    const auto own = [&](const ra::Tensor<T, 4>& whole) { return ra::tokens_of(whole, share, 2); };
     const auto q = own(c.q), k = own(c.k), v = own(c.v), d_output = own(c.d_output);
     AttentionRun<T> run;
     run.result = ra::attention(q, k, v, options, ring);
@@ -37,20 +35,20 @@ AttentionRun<T> run_rank(const AttentionCase<T>& c, const ra::AttentionOptions& 
 /// The ranks' results put together.
 template <class T>
 AttentionRun<T> run_on_ranks(const AttentionCase<T>& c, const ra::AttentionOptions& options, int ranks) {
-    std::vector<AttentionRun<T>> parts{std::size_t(ranks)};
-    ra::ThreadRing::run(
-        ranks, [&](ra::ThreadRing& ring) { parts[std::size_t(ring.rank())] = run_rank(c, options, ring); });
-    const auto joined = [&](const auto& part_of) {
-        std::vector<std::decay_t<decltype(part_of(parts[0]))>> pieces;
-        for (const auto& part : parts) pieces.push_back(part_of(part));
-        return tensors::join(pieces, 2);
-    };
-    AttentionRun<T> whole;
-    whole.result.output = joined([](const AttentionRun<T>& run) { return run.result.output; });
-    whole.result.log_sum_exp = joined([](const AttentionRun<T>& run) { return run.result.log_sum_exp; });
-    whole.gradient.query = joined([](const AttentionRun<T>& run) { return run.gradient.query; });
-    whole.gradient.key = joined([](const AttentionRun<T>& run) { return run.gradient.key; });
-    whole.gradient.value = joined([](const AttentionRun<T>& run) { return run.gradient.value; });
+    const ra::ChunkLayout layout(ra::Index(c.shape.seq_len), options.num_chunks, options.layout);
+    AttentionRun<T> whole{{c.q, ra::Tensor<T, 3>(c.q.dimension(0), c.q.dimension(1), c.q.dimension(2))},
+                          {c.q, c.q, c.q}};  // all to be written over
+    std::mutex mutex;
+    ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
+        const ra::Share share(layout, ring.rank(), ranks);
+        const AttentionRun<T> own = run_rank(c, options, share, ring);
+        const std::lock_guard lock(mutex);
+        ra::put_tokens(own.result.output, share, whole.result.output, 2);
+        ra::put_tokens(own.result.log_sum_exp, share, whole.result.log_sum_exp, 2);
+        ra::put_tokens(own.gradient.query, share, whole.gradient.query, 2);
+        ra::put_tokens(own.gradient.key, share, whole.gradient.key, 2);
+        ra::put_tokens(own.gradient.value, share, whole.gradient.value, 2);
+    });
     return whole;
 }
 
@@ -59,8 +57,8 @@ void check_ranks(const oracle::AttentionShape& shape, Scores scores, const ra::A
     const AttentionCase<T> c(shape, scores);
     const auto alone = support::run(c, options);
     for (int ranks = 1; ranks <= options.num_chunks; ++ranks) {
-        INFO(shape.seq_len, " tokens, ", options.num_chunks, " chunks, ", ranks, " ranks, causal ",
-             options.causal);
+        INFO(shape.batch, " x ", shape.heads, " heads, ", shape.seq_len, " tokens, ", options.num_chunks,
+             " chunks, ", support::name_of(options.layout), ", ", ranks, " ranks, causal ", options.causal);
         CHECK(support::same_bits(run_on_ranks(c, options, ranks), alone));
     }
 }
@@ -68,52 +66,67 @@ void check_ranks(const oracle::AttentionShape& shape, Scores scores, const ra::A
 }  // namespace
 
 TEST_CASE_TEMPLATE("attention: 1 to n ranks on n seats give the same bits", T, float, double) {
-    for (const bool causal : {true, false})
-        for (const ra::Index num_chunks : {1, 2, 3, 4, 5, 8})
-            for (const std::size_t seq_len : {1u, 2u, 5u, 13u, 32u})
-                check_ranks<T>({2, 2, seq_len, 5}, Scores::ordinary,
-                               {.num_chunks = num_chunks, .causal = causal});
+    // Gradients travel in up to 4 parts, by heads of batch entries: there are parts of 1, and of 2 and 1.
+    constexpr std::pair<std::size_t, std::size_t> heads_of_batch[] = {{2, 2}, {1, 5}, {1, 1}, {3, 1}};
+    std::size_t turn = 0;
+    for (const ra::Layout layout : support::every_layout)
+        for (const bool causal : {true, false})
+            for (const ra::Index num_chunks : {1, 2, 3, 4, 5, 8})
+                for (const std::size_t seq_len : {1u, 2u, 5u, 13u, 32u}) {
+                    const auto& [batch, heads] = heads_of_batch[turn++ % 4];
+                    check_ranks<T>({batch, heads, seq_len, 5}, Scores::ordinary,
+                                   {.num_chunks = num_chunks, .causal = causal, .layout = layout});
+                }
 }
 
 TEST_CASE_TEMPLATE("attention: ranks give the same bits, whatever the scores", T, float, double) {
     for (const Scores scores : {Scores::wide, Scores::dominant_key, Scores::constant})
-        for (const bool causal : {true, false})
-            check_ranks<T>({1, 2, 23, 8}, scores, {.num_chunks = 6, .causal = causal});
+        for (const ra::Layout layout : support::every_layout)
+            for (const bool causal : {true, false})
+                check_ranks<T>({1, 5, 23, 8}, scores, {.num_chunks = 6, .causal = causal, .layout = layout});
 }
 
 TEST_CASE("attention: ranks give the same bits, chunks longer than a tile") {
-    for (const bool causal : {true, false})
-        check_ranks<float>({1, 1, 331, 16}, Scores::ordinary, {.num_chunks = 3, .causal = causal});
+    for (const ra::Layout layout : support::every_layout)
+        for (const bool causal : {true, false})
+            check_ranks<float>({1, 1, 331, 16}, Scores::ordinary,
+                               {.num_chunks = 3, .causal = causal, .layout = layout});
 }
 
 TEST_CASE("attention: ranks give the same bits where a NaN stands") {
     AttentionCase<float> c({1, 2, 17, 4}, Scores::ordinary);
     c.k(0, 1, 9, 1) = std::numeric_limits<float>::quiet_NaN();
     c.v(0, 0, 16, 2) = std::numeric_limits<float>::infinity();
-    const auto alone = support::run(c, {.num_chunks = 5});
-    for (const int ranks : {2, 3, 5}) {
-        const auto together = run_on_ranks(c, {.num_chunks = 5}, ranks);
-        // The sign and payload of a NaN that two operands could give is the processor's choice: compare the
-        // rest.
-        CHECK(compare::largest_difference(together.result.output, alone.result.output) == 0);
-        CHECK(compare::largest_difference(together.gradient.query, alone.gradient.query) == 0);
-        CHECK(compare::largest_difference(together.gradient.key, alone.gradient.key) == 0);
-        CHECK(compare::largest_difference(together.gradient.value, alone.gradient.value) == 0);
+    for (const ra::Layout layout : support::every_layout) {
+        const ra::AttentionOptions options{.num_chunks = 5, .layout = layout};
+        const auto alone = support::run(c, options);
+        for (const int ranks : {2, 3, 5}) {
+            INFO(support::name_of(layout), ", ", ranks, " ranks");
+            const auto together = run_on_ranks(c, options, ranks);
+            // The sign and payload of a NaN that two operands could give is the processor's choice: compare
+            // the rest.
+            CHECK(compare::largest_difference(together.result.output, alone.result.output) == 0);
+            CHECK(compare::largest_difference(together.gradient.query, alone.gradient.query) == 0);
+            CHECK(compare::largest_difference(together.gradient.key, alone.gradient.key) == 0);
+            CHECK(compare::largest_difference(together.gradient.value, alone.gradient.value) == 0);
+        }
     }
 }
 
 TEST_CASE_TEMPLATE("attention: any number of threads gives the same bits", T, float, double) {
-    for (const bool causal : {true, false}) {
-        const AttentionCase<T> c({3, 2, 141, 16}, Scores::ordinary);
-        const ra::AttentionOptions options{.num_chunks = 2, .causal = causal};
-        const auto alone = [&] {
-            const support::NumThreads one(1);
-            return support::run(c, options);
-        }();
-        for (const int count : {1, 2, 3, 7}) {
-            const support::NumThreads threads(count);
-            CHECK(support::same_bits(support::run(c, options), alone));
-            CHECK(support::same_bits(run_on_ranks(c, options, 2), alone));
+    for (const ra::Layout layout : support::every_layout)
+        for (const bool causal : {true, false}) {
+            INFO(support::name_of(layout), ", causal ", causal);
+            const AttentionCase<T> c({3, 2, 141, 16}, Scores::ordinary);
+            const ra::AttentionOptions options{.num_chunks = 2, .causal = causal, .layout = layout};
+            const auto alone = [&] {
+                const support::NumThreads one(1);
+                return support::run(c, options);
+            }();
+            for (const int count : {1, 2, 3, 7}) {
+                const support::NumThreads threads(count);
+                CHECK(support::same_bits(support::run(c, options), alone));
+                CHECK(support::same_bits(run_on_ranks(c, options, 2), alone));
+            }
         }
-    }
 }
