@@ -28,13 +28,16 @@ constexpr LanguageOptions of_layers(LanguageOptions options) {
 
 /// [batch, seq_len, embed_dim] => the shape of options.output.
 template <Options options, class T = float>
-using SequenceModel = Model<SequenceBody<detail::of_layers(detail::Checked<options>::options), T>,
-                            detail::Checked<options>::options.num_chunks, options.output, options.layout>;
+using SequenceModel =
+    Model<SequenceBody<detail::of_layers(detail::Checked<options>::options), T>,
+          detail::Checked<options>::options.num_chunks, detail::Checked<options>::options.output,
+          detail::Checked<options>::options.layout>;
 
 /// Tokens [batch, seq_len] => logits [batch, seq_len, vocabulary].
 template <LanguageOptions options, class T = float>
 using LanguageModel = Model<LanguageBody<detail::of_layers(detail::CheckedLanguage<options>::options), T>,
-                            detail::CheckedLanguage<options>::options.num_chunks, Output::all, options.layout>;
+                            detail::CheckedLanguage<options>::options.num_chunks, Output::all,
+                            detail::CheckedLanguage<options>::options.layout>;
 
 namespace detail {
 
