@@ -83,6 +83,18 @@ TEST_CASE("token run: how many stand at or before a position, of the run and of 
     });
 }
 
+TEST_CASE(
+    "token run: before the gap, if there is one, tokens stand a stride apart, and so they do after it") {
+    for_each_run([](const ra::TokenRun& run) {
+        const Positions all = walk(run);
+        REQUIRE(run.before_gap() >= 0);
+        REQUIRE(run.before_gap() <= run.count);
+        for (Index i = 1; i < run.count; ++i)
+            if (i != run.before_gap()) CHECK(all[std::size_t(i)] - all[std::size_t(i - 1)] == run.stride);
+        if (run.gap == 0) CHECK(run.before_gap() == run.count);
+    });
+}
+
 TEST_CASE("token run: two runs of neighbours are one after the other") {
     for (Index count = 0; count <= 4; ++count)
         for (Index other_count = 0; other_count <= 4; ++other_count)

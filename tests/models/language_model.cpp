@@ -13,14 +13,23 @@
 
 #include "support/compare.hpp"
 #include "support/error_message.hpp"
+#include "support/layouts.hpp"
 #include "support/tensors.hpp"
 
 namespace ra = ring_attention;
 
 namespace {
 
-constexpr ra::LanguageOptions options{
-    .vocabulary = 11, .hidden_size = 12, .num_heads = 2, .num_chunks = 4, .num_layers = 2, .dropout = 0.2f};
+constexpr ra::LanguageOptions options_for(ra::Layout layout) {
+    return {.vocabulary = 11,
+            .hidden_size = 12,
+            .num_heads = 2,
+            .num_chunks = 4,
+            .num_layers = 2,
+            .dropout = 0.2f,
+            .layout = layout};
+}
+constexpr ra::LanguageOptions options = options_for(ra::Layout::contiguous);
 using Model = ra::LanguageModel<options, double>;
 using Tokens = ra::Tensor<ra::Token, 2>;
 
@@ -34,6 +43,7 @@ Tokens some_tokens(ra::Index shift) {
     return tokens;
 }
 
+template <class Model>
 struct Step {
     double loss;
     ra::Tensor<double, 3> logits;
@@ -41,14 +51,48 @@ struct Step {
 };
 
 /// Loss and gradient of one training step on this rank's tokens.
-template <class Ring>
-Step step(const Model& model, const Tokens& tokens, const Tokens& targets, Ring& ring) {
-    Model::Cache cache;
+template <class Model, class Ring>
+Step<Model> step(const Model& model, const Tokens& tokens, const Tokens& targets, Ring& ring) {
+    typename Model::Cache cache;
     const auto logits = model.forward(tokens, cache, ra::Dropout{4, 5}, ring);
     const auto result = ra::cross_entropy(logits, targets, ring);
     Model gradient = ra::zeros_like(model);
     model.backward(result.d_logits, cache, gradient, ring);
     return {result.loss, logits, gradient};
+}
+
+template <ra::Layout layout>
+void check_ranks() {
+    using LayoutModel = ra::LanguageModel<options_for(layout), double>;
+    const auto model = ra::build<options_for(layout), double>(2);
+    const Tokens tokens = some_tokens(0), targets = some_tokens(1);
+    ra::LocalRing local;
+    const Step<LayoutModel> whole = step(model, tokens, targets, local);
+    for (const int ranks : {1, 2, 3, 4}) {
+        INFO(support::name_of(layout), ", ", ranks, " ranks");
+        std::vector<Step<LayoutModel>> steps(static_cast<std::size_t>(ranks), whole);
+        ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
+            const ra::Share share = LayoutModel::share(ring, seq_len);
+            const auto mine = [&](const Tokens& of) { return ra::tokens_of(of, share); };
+            steps[std::size_t(ring.rank())] = step(model, mine(tokens), mine(targets), ring);
+        });
+        auto logits = whole.logits;
+        logits.setZero();
+        for (int rank = 0; rank < ranks; ++rank) {
+            const Step<LayoutModel>& of_rank = steps[std::size_t(rank)];
+            CHECK(of_rank.loss == whole.loss);
+            ra::put_tokens(of_rank.logits,
+                           ra::Share(ra::ChunkLayout(seq_len, options.num_chunks, layout), rank, ranks),
+                           logits);
+            ra::for_each_parameter_in_step(
+                [](std::string_view name, const auto& a, const auto& b) {
+                    CAPTURE(name);
+                    CHECK(compare::same_bits(a, b));
+                },
+                of_rank.gradient, whole.gradient);
+        }
+        CHECK(compare::same_bits(logits, whole.logits));
+    }
 }
 
 }  // namespace
@@ -83,7 +127,7 @@ TEST_CASE("the loss's gradient is right for every parameter") {
     auto model = ra::build<options, double>(2);
     const Tokens tokens = some_tokens(0), targets = some_tokens(1);
     ra::LocalRing ring;
-    const Step at = step(model, tokens, targets, ring);
+    const Step<Model> at = step(model, tokens, targets, ring);
     ra::for_each_parameter_in_step(
         [&](std::string_view name, auto& tensor, const auto& d) {
             CAPTURE(name);
@@ -101,33 +145,9 @@ TEST_CASE("the loss's gradient is right for every parameter") {
 }
 
 TEST_CASE("loss, logits and gradient have the same bits on any number of ranks") {
-    const auto model = ra::build<options, double>(2);
-    const Tokens tokens = some_tokens(0), targets = some_tokens(1);
-    ra::LocalRing local;
-    const Step whole = step(model, tokens, targets, local);
-    for (const int ranks : {1, 2, 3, 4}) {
-        CAPTURE(ranks);
-        std::vector<Step> steps(static_cast<std::size_t>(ranks), whole);
-        ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
-            const ra::Share share(ra::ChunkLayout(seq_len, options.num_chunks), ring.rank(), ranks);
-            const auto mine = [&](const Tokens& of) {
-                return ra::tokens_of(of, share);
-            };
-            steps[std::size_t(ring.rank())] = step(model, mine(tokens), mine(targets), ring);
-        });
-        std::vector<ra::Tensor<double, 3>> logits;
-        for (const Step& rank : steps) {
-            CHECK(rank.loss == whole.loss);
-            logits.push_back(rank.logits);
-            ra::for_each_parameter_in_step(
-                [](std::string_view name, const auto& a, const auto& b) {
-                    CAPTURE(name);
-                    CHECK(compare::same_bits(a, b));
-                },
-                rank.gradient, whole.gradient);
-        }
-        CHECK(compare::same_bits(tensors::join(logits, 1), whole.logits));
-    }
+    check_ranks<ra::Layout::contiguous>();
+    check_ranks<ra::Layout::zigzag>();
+    check_ranks<ra::Layout::striped>();
 }
 
 TEST_CASE("it learns a text by heart") {

@@ -38,8 +38,7 @@ void check_same_bits() {
                 CAPTURE(ranks);
                 std::atomic<int> same = 0;
                 ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
-                    const ra::Share share(ra::ChunkLayout(seq_len, num_chunks), ring.rank(), ranks);
-                    const auto own = ra::tokens_of(x, share);
+                    const auto own = ra::tokens_of(x, Model::share(ring, seq_len));
                     same += compare::same_bits(model(own, ring), whole);
                 });
                 CHECK(same == ranks);
@@ -47,13 +46,14 @@ void check_same_bits() {
         }
 }
 
-template <ra::Index layers>
+template <ra::Index layers, ra::Layout layout = ra::Layout::contiguous>
 using SequenceModel = ra::SequenceModel<ra::Options{.embed_dim = in_width,
                                                     .hidden_size = 8,
                                                     .num_heads = 2,
                                                     .num_chunks = num_chunks,
                                                     .num_layers = layers,
-                                                    .output = ra::Output::last_timestep}>;
+                                                    .output = ra::Output::last_timestep,
+                                                    .layout = layout}>;
 
 }  // namespace
 
@@ -63,6 +63,11 @@ TEST_CASE("last timestep: the same bits as of all timesteps, one layer") {
 
 TEST_CASE("last timestep: the same bits as of all timesteps, two layers") {
     check_same_bits<SequenceModel<2>>();
+}
+
+TEST_CASE("last timestep: the same bits as of all timesteps, two layers, zigzag and striped") {
+    check_same_bits<SequenceModel<2, ra::Layout::zigzag>>();
+    check_same_bits<SequenceModel<2, ra::Layout::striped>>();
 }
 
 TEST_CASE("last timestep: the same bits as of all timesteps, attention the last of a user's own layers") {

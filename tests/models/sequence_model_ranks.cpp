@@ -1,4 +1,5 @@
-// The sequence model gives the same bits on any number of ranks and threads: outputs and all gradients.
+// The sequence model gives the same bits on any number of ranks and threads, in every layout: outputs and all
+// gradients.
 
 #include <stdexcept>
 #include <string>
@@ -10,6 +11,7 @@
 #include <ring_attention/ring/thread_ring.hpp>
 
 #include "support/error_message.hpp"
+#include "support/layouts.hpp"
 #include "support/model_run.hpp"
 #include "support/num_threads.hpp"
 
@@ -17,14 +19,15 @@ namespace {
 
 namespace ra = ring_attention;
 
-constexpr ra::Options options_for(ra::Output output) {
+constexpr ra::Options options_for(ra::Output output, ra::Layout layout = ra::Layout::contiguous) {
     return {.embed_dim = 5,
             .hidden_size = 8,
             .num_heads = 2,
             .num_chunks = 5,
             .num_layers = 2,
             .dropout = 0.3f,
-            .output = output};
+            .output = output,
+            .layout = layout};
 }
 
 constexpr ra::Dropout dropout{.seed = 3, .step = 8};
@@ -36,11 +39,47 @@ void check_ranks(const auto& masks) {
         const support::ModelCase<std::decay_t<decltype(model)>> c(2, seq_len, options.embed_dim);
         const auto alone = support::run(model, c.x, c.d_output, masks);
         for (int ranks = 1; ranks <= options.num_chunks; ++ranks) {
-            INFO("seq_len ", seq_len, ", ranks ", ranks);
-            const auto together =
-                support::run_on_ranks(ranks, options.num_chunks, model, c.x, c.d_output, masks);
-            CHECK(support::same_bits(together, alone));
+            INFO(support::name_of(options.layout), ", seq_len ", seq_len, ", ranks ", ranks);
+            CHECK(support::same_bits(support::run_on_ranks(ranks, model, c.x, c.d_output, masks), alone));
         }
+    }
+}
+
+template <ra::Output output, class T>
+void check_every_layout(const auto& masks) {
+    check_ranks<options_for(output, ra::Layout::contiguous), T>(masks);
+    check_ranks<options_for(output, ra::Layout::zigzag), T>(masks);
+    check_ranks<options_for(output, ra::Layout::striped), T>(masks);
+}
+
+/// Inference on 3 ranks; of the last layer, only what the last timestep needs.
+template <ra::Layout layout>
+void check_inference() {
+    constexpr ra::Options options = options_for(ra::Output::last_timestep, layout);
+    const auto model = support::random_model<options, float>(7);
+    const auto x = tensors::normal<float, 3>({2, 13, options.embed_dim}, 1);
+    const auto alone = model(x);
+    ra::ThreadRing::run(3, [&](ra::ThreadRing& ring) {
+        const auto own = ra::tokens_of(x, ra::share<options>(ring, 13));
+        if (!compare::same_bits(model(own, ring), alone)) throw std::runtime_error("other bits");
+    });
+}
+
+/// What the layout changes by rounding only.
+template <ra::Options options, class T>
+void check_close_to_contiguous() {
+    constexpr ra::Options contiguous = options_for(options.output);
+    const auto model = support::random_model<options, T>(7);
+    const auto other = support::random_model<contiguous, T>(7);
+    const support::ModelCase<std::decay_t<decltype(model)>> c(2, 23, options.embed_dim);
+    const auto run = support::run(model, c.x, c.d_output, dropout),
+               expected = support::run(other, c.x, c.d_output, dropout);
+    CHECK(compare::relative_difference(run.output, expected.output) < 1e-13);
+    CHECK(compare::relative_difference(run.d_input, expected.d_input) < 1e-13);
+    CHECK_FALSE(compare::same_bits(run.output, expected.output));
+    for (const auto& [name, values] : run.gradient) {
+        CAPTURE(name);
+        CHECK(compare::largest_difference(values, expected.gradient.at(name)) < 1e-12);
     }
 }
 
@@ -48,27 +87,26 @@ void check_ranks(const auto& masks) {
 
 TEST_CASE_TEMPLATE("sequence model: ranks give the same bits, every timestep, with dropout", T, float,
                    double) {
-    check_ranks<options_for(ra::Output::all), T>(dropout);
+    check_every_layout<ra::Output::all, T>(dropout);
 }
 
 TEST_CASE("sequence model: ranks give the same bits, last timestep") {
-    check_ranks<options_for(ra::Output::last_timestep), float>(ra::MaskReference{});
+    check_every_layout<ra::Output::last_timestep, float>(ra::MaskReference{});
 }
 
 TEST_CASE("sequence model: ranks give the same bits, mean over the timesteps, with dropout") {
-    check_ranks<options_for(ra::Output::mean_pool), float>(dropout);
+    check_every_layout<ra::Output::mean_pool, float>(dropout);
+}
+
+TEST_CASE("sequence model: layouts change results by rounding only, the same tokens are dropped out") {
+    check_close_to_contiguous<options_for(ra::Output::all, ra::Layout::zigzag), double>();
+    check_close_to_contiguous<options_for(ra::Output::all, ra::Layout::striped), double>();
 }
 
 TEST_CASE("sequence model: ranks give the same bits in inference") {
-    constexpr ra::Options options = options_for(ra::Output::last_timestep);
-    const auto model = support::random_model<options, float>(7);
-    const auto x = tensors::normal<float, 3>({2, 13, options.embed_dim}, 1);
-    const auto alone = model(x);
-    ra::ThreadRing::run(3, [&](ra::ThreadRing& ring) {
-        const ra::Share share(ra::ChunkLayout(13, options.num_chunks), ring.rank(), ring.ranks());
-        const auto own = ra::tokens_of(x, share);
-        if (!compare::same_bits(model(own, ring), alone)) throw std::runtime_error("other bits");
-    });
+    CHECK_NOTHROW(check_inference<ra::Layout::contiguous>());
+    CHECK_NOTHROW(check_inference<ra::Layout::zigzag>());
+    CHECK_NOTHROW(check_inference<ra::Layout::striped>());
 }
 
 TEST_CASE("sequence model: ranks add into a gradient that is not 0 to the same bits") {
@@ -103,8 +141,7 @@ TEST_CASE("sequence model: any number of threads gives the same bits") {
     for (const int count : {2, 3, 5}) {
         const support::NumThreads threads(count);
         CHECK(support::same_bits(support::run(model, c.x, c.d_output, dropout), alone));
-        CHECK(support::same_bits(
-            support::run_on_ranks(2, options.num_chunks, model, c.x, c.d_output, dropout), alone));
+        CHECK(support::same_bits(support::run_on_ranks(2, model, c.x, c.d_output, dropout), alone));
     }
 }
 

@@ -9,6 +9,7 @@
 #include <ring_attention/ring/attention.hpp>
 
 #include "support/attention_case.hpp"
+#include "support/layouts.hpp"
 
 namespace {
 
@@ -74,24 +75,24 @@ void plant(ra::Tensor<T, 4>& tensor, ra::Index position, T number) {
 
 template <class F>
 void for_each_plant(const F& f) {
-    for (const ra::Index num_chunks : {1, 4, 13, 20})
-        for (const ra::Index position : {ra::Index(0), ra::Index(6), seq_len - 1}) {
-            CAPTURE(num_chunks);
-            CAPTURE(position);
-            f(num_chunks, position);
-        }
+    for (const ra::Layout layout : support::every_layout)
+        for (const ra::Index num_chunks : {1, 4, 13, 20})
+            for (const ra::Index position : {ra::Index(0), ra::Index(6), seq_len - 1}) {
+                INFO(num_chunks, " chunks, ", support::name_of(layout), ", position ", position);
+                f(ra::AttentionOptions{.num_chunks = num_chunks, .layout = layout}, position);
+            }
 }
 
 }  // namespace
 
 TEST_CASE_TEMPLATE("attention: a wild key or value reaches no earlier query", T, float, double) {
     for (const T number : wild<T>)
-        for_each_plant([&](ra::Index num_chunks, ra::Index position) {
+        for_each_plant([&](const ra::AttentionOptions& options, ra::Index position) {
             AttentionCase<T> c(shape, Scores::ordinary);
-            const auto before = support::run(c, {.num_chunks = num_chunks});
+            const auto before = support::run(c, options);
             plant(c.k, position, number);
             plant(c.v, position, number);
-            const auto after = support::run(c, {.num_chunks = num_chunks});
+            const auto after = support::run(c, options);
             CHECK(same_positions(before.result.output, after.result.output, 0, position));
             CHECK(same_positions(before.result.log_sum_exp, after.result.log_sum_exp, 0, position));
             CHECK(same_positions(before.gradient.query, after.gradient.query, 0, position));
@@ -103,24 +104,25 @@ TEST_CASE_TEMPLATE("attention: a wild key or value reaches no earlier query", T,
 TEST_CASE_TEMPLATE("attention: a wild value alone spoils its feature of the queries that see it", T, float,
                    double) {
     for (const T number : wild<T>)
-        for_each_plant([&](ra::Index num_chunks, ra::Index position) {
+        for_each_plant([&](const ra::AttentionOptions& options, ra::Index position) {
             AttentionCase<T> c(shape, Scores::ordinary);
             plant(c.v, position, number);
-            const auto after = support::run(c, {.num_chunks = num_chunks});
+            const auto after = support::run(c, options);
             CHECK(as_far_as_the_oracle(c, after, true));
-            CHECK(
-                as_far_as_the_oracle(c, support::run(c, {.num_chunks = num_chunks, .causal = false}), false));
+            ra::AttentionOptions unmasked = options;
+            unmasked.causal = false;
+            CHECK(as_far_as_the_oracle(c, support::run(c, unmasked), false));
         });
 }
 
 TEST_CASE_TEMPLATE("attention: a wild query reaches no other output and no later key's gradient", T, float,
                    double) {
     for (const T number : wild<T>)
-        for_each_plant([&](ra::Index num_chunks, ra::Index position) {
+        for_each_plant([&](const ra::AttentionOptions& options, ra::Index position) {
             AttentionCase<T> c(shape, Scores::ordinary);
-            const auto before = support::run(c, {.num_chunks = num_chunks});
+            const auto before = support::run(c, options);
             plant(c.q, position, number);
-            const auto after = support::run(c, {.num_chunks = num_chunks});
+            const auto after = support::run(c, options);
             const ra::Index later = position + 1, count = seq_len - later;
             for (const auto& [first, length] : {std::pair(ra::Index(0), position), std::pair(later, count)}) {
                 CHECK(same_positions(before.result.output, after.result.output, first, length));
@@ -135,11 +137,11 @@ TEST_CASE_TEMPLATE("attention: a wild query reaches no other output and no later
 TEST_CASE_TEMPLATE("attention: a wild d_output reaches its query and the keys that it sees", T, float,
                    double) {
     for (const T number : wild<T>)
-        for_each_plant([&](ra::Index num_chunks, ra::Index position) {
+        for_each_plant([&](const ra::AttentionOptions& options, ra::Index position) {
             AttentionCase<T> c(shape, Scores::ordinary);
-            const auto before = support::run(c, {.num_chunks = num_chunks});
+            const auto before = support::run(c, options);
             plant(c.d_output, position, number);
-            const auto after = support::run(c, {.num_chunks = num_chunks});
+            const auto after = support::run(c, options);
             const ra::Index later = position + 1, count = seq_len - later;
             CHECK(same_positions(before.gradient.query, after.gradient.query, 0, position));
             CHECK(same_positions(before.gradient.query, after.gradient.query, later, count));
@@ -162,12 +164,14 @@ TEST_CASE_TEMPLATE("attention: without a mask a NaN fills its own head only", T,
 
 TEST_CASE_TEMPLATE("attention: a masked NaN in the last tile, many tiles long", T, float, double) {
     AttentionCase<T> c({2, 2, 150, 3}, Scores::ordinary);
-    for (const ra::Index num_chunks : {1, 2}) {
-        const auto before = support::run(c, {.num_chunks = num_chunks});
+    for (const auto& options : {ra::AttentionOptions{.num_chunks = 1}, ra::AttentionOptions{.num_chunks = 2},
+                                ra::AttentionOptions{.num_chunks = 2, .layout = ra::Layout::zigzag},
+                                ra::AttentionOptions{.num_chunks = 2, .layout = ra::Layout::striped}}) {
+        const auto before = support::run(c, options);
         auto spoiled = c;
         plant(spoiled.k, 149, wild<T>[0]);
         plant(spoiled.v, 149, wild<T>[1]);
-        const auto after = support::run(spoiled, {.num_chunks = num_chunks});
+        const auto after = support::run(spoiled, options);
         CHECK(same_positions(before.result.output, after.result.output, 0, 149));
         CHECK(same_positions(before.gradient.query, after.gradient.query, 0, 149));
         CHECK(same_other_heads(before, after));
@@ -178,12 +182,14 @@ TEST_CASE_TEMPLATE("attention: scores that are all -infinity give 0, log-sum-exp
                    T, float, double) {
     // Finite numbers whose product is beyond the largest. The first two keys are such, the third is not.
     const T huge = std::sqrt(std::numeric_limits<T>::max()) * T(4);
-    for (const ra::Index num_chunks : {1, 2, 3}) {
+    for (int turn = 0; turn < 9; ++turn) {
+        const ra::AttentionOptions options{.num_chunks = 1 + turn % 3,
+                                           .layout = support::every_layout[turn / 3]};
         AttentionCase<T> c({1, 1, 3, 1}, Scores::ordinary);
         c.q.setConstant(huge);
         c.k.setConstant(-huge);
         c.k(0, 0, 2, 0) = T(1) / huge;
-        const auto [result, gradient] = support::run(c, {.num_chunks = num_chunks});
+        const auto [result, gradient] = support::run(c, options);
         for (const ra::Index query : {0, 1}) {
             CHECK(result.output(0, 0, query, 0) == 0);
             CHECK(result.log_sum_exp(0, 0, query) == -std::numeric_limits<T>::infinity());

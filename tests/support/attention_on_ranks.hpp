@@ -1,9 +1,12 @@
 #pragma once
 
+#include <utility>
+
 #include <ring_attention/ring/attention.hpp>
 #include <ring_attention/ring/scatter.hpp>
 
 #include "attention_case.hpp"
+#include "layouts.hpp"
 
 // Attention on several ranks, whatever they are: what one of them computes, and on which cases they must give
 // the bits that one alone gives.
@@ -34,28 +37,36 @@ AttentionRun<T> part_of(const AttentionRun<T>& whole, const ra::Share& share) {
     return part;
 }
 
-/// check(shape, scores, options) on few tokens: of every number of chunks, with seats that are empty.
+/// check(shape, scores, options) on few tokens: of every layout and number of chunks, with seats that are empty.
 void for_each_small_case(auto&& check) {
-    for (const bool causal : {true, false})
-        for (const ra::Index num_chunks : {1, 2, 3, 4, 5, 8})
-            for (const std::size_t seq_len : {1u, 2u, 5u, 13u, 32u})
-                check(oracle::AttentionShape{2, 2, seq_len, 5}, Scores::ordinary,
-                      ra::AttentionOptions{.num_chunks = num_chunks, .causal = causal});
+    // Backward, what travels does so in up to 4 parts, by heads of batch entries: there are parts of 1, and of 2 and 1.
+    constexpr std::pair<std::size_t, std::size_t> heads_of_batch[] = {{2, 2}, {1, 5}, {1, 1}, {3, 1}};
+    std::size_t turn = 0;
+    for (const ra::Layout layout : every_layout)
+        for (const bool causal : {true, false})
+            for (const ra::Index num_chunks : {1, 2, 3, 4, 5, 8})
+                for (const std::size_t seq_len : {1u, 2u, 5u, 13u, 32u}) {
+                    const auto& [batch, heads] = heads_of_batch[turn++ % 4];
+                    check(oracle::AttentionShape{batch, heads, seq_len, 5}, Scores::ordinary,
+                          ra::AttentionOptions{.num_chunks = num_chunks, .causal = causal, .layout = layout});
+                }
 }
 
 /// The same on all kinds of scores.
 void for_each_scores_case(auto&& check) {
     for (const Scores scores : {Scores::wide, Scores::dominant_key, Scores::constant})
-        for (const bool causal : {true, false})
-            check(oracle::AttentionShape{1, 2, 23, 8}, scores,
-                  ra::AttentionOptions{.num_chunks = 6, .causal = causal});
+        for (const ra::Layout layout : every_layout)
+            for (const bool causal : {true, false})
+                check(oracle::AttentionShape{1, 5, 23, 8}, scores,
+                      ra::AttentionOptions{.num_chunks = 6, .causal = causal, .layout = layout});
 }
 
 /// The same on chunks that are longer than a tile.
 void for_each_long_case(auto&& check) {
-    for (const bool causal : {true, false})
-        check(oracle::AttentionShape{1, 1, 331, 16}, Scores::ordinary,
-              ra::AttentionOptions{.num_chunks = 3, .causal = causal});
+    for (const ra::Layout layout : every_layout)
+        for (const bool causal : {true, false})
+            check(oracle::AttentionShape{1, 1, 331, 16}, Scores::ordinary,
+                  ra::AttentionOptions{.num_chunks = 3, .causal = causal, .layout = layout});
 }
 
 }  // namespace support

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <map>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -17,10 +17,11 @@
 
 namespace support {
 
-/// All that comes out of a forward and a backward.
+/// All that comes out of a forward and a backward, of the tokens of one rank.
 template <class Model>
 struct ModelRun {
     using T = typename Model::Scalar;
+    std::optional<ra::Share> share;
     typename Model::OutputTensor output;
     ra::Tensor<T, 3> d_input;
     oracle::Parameters<T> gradient;
@@ -43,6 +44,7 @@ ModelRun<Model> run_on(Ring& ring, const Model& model, const ra::Tensor<typename
     ModelRun<Model> run;
     run.output = forward(model, x, cache, masks, ring);
     auto gradient = ra::zeros_like(model);
+    run.share = cache.share;
     run.d_input = model.backward(d_output, cache, gradient, ring);
     run.gradient = parameters_of<typename Model::Scalar>(gradient);
     return run;
@@ -69,18 +71,16 @@ bool same_bits(const ModelRun<Model>& a, const ModelRun<Model>& b) {
            same_bits(a.gradient, b.gradient);
 }
 
-/// What each rank of a ThreadRing computes from its own tokens; num_chunks is the model's.
+/// What each rank of a ThreadRing computes from its own tokens.
 template <class Model, class Masks = ra::MaskReference>
-std::vector<ModelRun<Model>> run_on_ranks(int ranks, ra::Index num_chunks, const Model& model,
+std::vector<ModelRun<Model>> run_on_ranks(int ranks, const Model& model,
                                           const ra::Tensor<typename Model::Scalar, 3>& x,
                                           const typename Model::OutputTensor& d_output,
                                           const Masks& masks = {}) {
     std::vector<ModelRun<Model>> runs{std::size_t(ranks)};
     ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
-        const ra::Share share(ra::ChunkLayout(x.dimension(1), num_chunks), ring.rank(), ring.ranks());
-        const auto own = [&](const auto& whole) {
-            return ra::tokens_of(whole, share);
-        };
+        const ra::Share share = Model::share(ring, x.dimension(1));
+        const auto own = [&](const auto& whole) { return ra::tokens_of(whole, share); };
         auto& run = runs[std::size_t(ring.rank())];
         if constexpr (Model::OutputTensor::NumDimensions == 3)
             run = run_on(ring, model, own(x), own(d_output), masks);
@@ -94,17 +94,19 @@ std::vector<ModelRun<Model>> run_on_ranks(int ranks, ra::Index num_chunks, const
 /// on every rank.
 template <class Model>
 bool same_bits(const std::vector<ModelRun<Model>>& ranks, const ModelRun<Model>& alone) {
-    std::vector<decltype(alone.d_input)> d_inputs;
-    std::vector<decltype(alone.output)> outputs;
+    auto d_input = alone.d_input;
+    auto output = alone.output;
+    d_input.setConstant(-7);
+    output.setConstant(-7);
     for (const auto& run : ranks) {
         if (!same_bits(run.gradient, alone.gradient)) return false;
-        d_inputs.push_back(run.d_input);
-        outputs.push_back(run.output);
+        ra::put_tokens(run.d_input, *run.share, d_input);
+        if constexpr (Model::OutputTensor::NumDimensions == 3)
+            ra::put_tokens(run.output, *run.share, output);
+        else if (output = run.output; !compare::same_bits(output, alone.output))
+            return false;
     }
-    if constexpr (Model::OutputTensor::NumDimensions == 3) outputs = {tensors::join(outputs, 1)};
-    for (const auto& output : outputs)
-        if (!compare::same_bits(output, alone.output)) return false;
-    return compare::same_bits(tensors::join(d_inputs, 1), alone.d_input);
+    return compare::same_bits(output, alone.output) && compare::same_bits(d_input, alone.d_input);
 }
 
 /// An input and a gradient of the output for a model.

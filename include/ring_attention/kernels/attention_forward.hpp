@@ -183,11 +183,8 @@ class QueryBlock {
     template <int vectors>
     void absorb_tile(Index first, const detail::VisibleKeys<T>& visible, MatrixView<const T> key,
                      MatrixView<const T> value) {
-        // Whole strips, as long as mask_scores() takes away what is too much of them.
-        const Index computed =
-            visible.all < visible.any ? std::min(key.rows, visible.end_of_strips()) : visible.any;
         std::fill_n(new_maximum_, lanes, -std::numeric_limits<T>::infinity());
-        detail::multiply_panel<vectors>(computed, detail::unpacked_strips<T>(key), query_ + first * head_dim_,
+        detail::multiply_panel<vectors>(visible.scores_of(key.rows), detail::unpacked_strips<T>(key), query_ + first * head_dim_,
                                         lanes, detail::whole_depth(head_dim_),
                                         detail::StoreScores<T>{scores_, new_maximum_, visible.all});
         if (visible.all < visible.any) detail::mask_scores<T>(visible, scores_, new_maximum_);

@@ -36,6 +36,9 @@ struct TokenRun {
         return part;
     }
 
+    /// How many tokens come before the gap: all, where there is none.
+    Index before_gap() const { return gap != 0 ? gap_at : count; }
+
     /// How many of the tokens stand at or before the position: those with index 0 ... result - 1.
     Index count_up_to(Index position) const {
         if (gap == 0) return count_in_run(position, count);

@@ -38,17 +38,25 @@ struct QueryPlace {
 };
 
 /// A head after the other, so that its keys and values stay in the cache. Later queries first: where the mask
-/// is causal they take longest, and the last task to be taken should be a short one.
+/// is causal they take longest, and the last task to be taken should be a short one. Tokens before and after the
+/// gap of a seat are not of one block, still less of one tile: they see other keys.
 inline List<QueryPlace> query_places(const List<TokenRun>& seats, const HeadShape& shape, Index max_queries) {
     List<QueryPlace> places;
     Index blocks_of_a_head = 0;
-    for (const TokenRun& tokens : seats) blocks_of_a_head += ceil_div(tokens.count, max_queries);
+    for (const TokenRun& tokens : seats)
+        blocks_of_a_head += ceil_div(tokens.before_gap(), max_queries) +
+                            ceil_div(tokens.count - tokens.before_gap(), max_queries);
     places.reserve(std::size_t(shape.batch_heads() * blocks_of_a_head));
     for (Index batch_head = 0; batch_head < shape.batch_heads(); ++batch_head)
         for (Index seat = Index(seats.size()) - 1; seat >= 0; --seat) {
-            const Index tokens = seats[std::size_t(seat)].count, blocks = ceil_div(tokens, max_queries);
-            for (Index first = (blocks - 1) * max_queries; first >= 0; first -= max_queries)
-                places.push_back({seat, batch_head, first, std::min(max_queries, tokens - first)});
+            const TokenRun& tokens = seats[std::size_t(seat)];
+            const Index gap_at = tokens.before_gap();
+            for (const Run& queries : {Run{gap_at, tokens.count - gap_at}, Run{0, gap_at}})
+                for (Index block = ceil_div(queries.count, max_queries) - 1; block >= 0; --block) {
+                    const Index first = block * max_queries;
+                    places.push_back({seat, batch_head, queries.first + first,
+                                      std::min(max_queries, queries.count - first)});
+                }
         }
     return places;
 }

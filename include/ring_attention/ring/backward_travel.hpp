@@ -13,6 +13,9 @@
 
 namespace ring_attention::detail {
 
+/// In how many parts keys and values, and their gradients, travel in backward.
+inline Index num_travelling_parts(const HeadShape& shape) { return std::min<Index>(4, shape.batch_heads()); }
+
 /// In backward, keys and values travel around the ring once more, and their gradients with them, which end at home.
 /// A rank adds to the gradients before it sends them on: were they one message, they could travel only while nobody
 /// computes. So all travel in parts, of some of the heads each, while a rank is at work on other parts. Of keys and
@@ -23,20 +26,16 @@ namespace ring_attention::detail {
 template <class T, Ring R>
 class BackwardTravel {
   public:
-    static constexpr Index most_parts = 4;
-
     /// own: what the rank has at home; d_own: where its gradients are to be added.
     BackwardTravel(R& ring, const Share& share, const HeadShape& shape, const Mask& mask,
                    const KeyValues<const T>& own, const Travellers<T>& sent, const KeyValues<T>& d_own)
         : ring_(ring), share_(share), mask_(mask), own_(own), sent_(sent), d_own_(d_own) {
-        const Index count = num_parts(shape);
+        const Index count = num_travelling_parts(shape);
         for (Index i = 0; i < count; ++i) {
             const Run heads = divide(shape.batch_heads(), count, i);
             parts_.push_back({heads, {1, heads.count, shape.head_dim}});
         }
     }
-
-    static Index num_parts(const HeadShape& shape) { return std::min(most_parts, shape.batch_heads()); }
 
     /// Calls meet(visit, heads, visitors, gradients) at every hop for every part: keys and values of visitors, and
     /// gradients of them, to be added to; both of `heads` alone.
