@@ -8,6 +8,8 @@ is_there() {
         g++ | cmake | make) command -v "$1" ;;
         clang) command -v clang++ ;;
         bible-kjv) command -v bible ;;
+        libopenmpi-dev) command -v mpicxx ;;  # any MPI will do
+        openmpi-bin) command -v mpiexec ;;
         gnuplot-nox) command -v gnuplot ;;
         *) [[ $(dpkg-query --show --showformat '${db:Status-Status}' "$1" 2>&1) == installed ]] ;;
     esac >/dev/null 2>&1

@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 preset=${1:-release}
 
-bash .ci/install.sh doctest-dev libcli11-dev libfmt-dev
+bash .ci/install.sh doctest-dev libcli11-dev libfmt-dev libopenmpi-dev openmpi-bin
 cmake --preset "$preset"
 cmake --build --preset "$preset" -j"$(nproc)"
 

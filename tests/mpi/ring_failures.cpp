@@ -103,24 +103,23 @@ TEST_CASE("mpi ring: a hop that is never finished breaks the ring where its mess
     }
 }
 
-TEST_CASE("mpi ring: every rank says the same where one was compiled with another version") {
+TEST_CASE("mpi ring: every rank says the same where one has another version of the library") {
     const auto communicator = ra::detail::Communicator::duplicate(MPI_COMM_WORLD);
     const int last = communicator.size() - 1;
-    auto build = ra::detail::Build::own();
-    CHECK_NOTHROW(ra::detail::require_same_build(communicator, build));
+    const auto same = ra::detail::Protocol::own(1000);
+    CHECK_NOTHROW(ra::detail::require_same_protocol(communicator, same));
     if (last == 0) return;
-    const auto check = [&](const std::string& given) {
-        CHECK_REFUSES(ra::detail::require_same_build(communicator, build),
-                      rank_text(last) + " was compiled with", given, "expected that of rank 0",
-                      ra::detail::Build::own().text());
+    const auto check = [&](const std::string& given, auto&& change) {
+        auto own = same;
+        if (communicator.rank() == last) change(own);
+        CHECK_REFUSES(ra::detail::require_same_protocol(communicator, own), rank_text(last) + " has", given,
+                      "expected that of rank 0", same.text());
     };
-    const bool differs = communicator.rank() == last;
-    if (differs) build.library_version[1] = 99;
-    check(".99.");
-    build = ra::detail::Build::own();
-    if (differs) build.index_size = 4;
-    check("indices of 4 bytes");
-    build = ra::detail::Build::own();
-    if (differs) std::swap(build.byte_order[0], build.byte_order[3]);
-    check("big-endian");
+    check(".99.", [](auto& own) { own.library_version[1] = 99; });
+    check("indices of 4 bytes", [](auto& own) { own.index_size = 4; });
+    check("big-endian", [](auto& own) { std::swap(own.byte_order[0], own.byte_order[3]); });
+
+    const std::size_t piece_size = communicator.rank() == last ? 7 : 1000;
+    CHECK_REFUSES(ra::MpiRing(MPI_COMM_WORLD, {.piece_size = piece_size}), rank_text(last) + " has",
+                  "pieces of 7 bytes", "pieces of 1000 bytes");
 }

@@ -147,7 +147,7 @@ class Courier {
         if (under_way_.empty()) between_tasks_.end();
         if (exchange.receiving() || exchange.sending()) {
             exchange.fail("an exchange was started and not finished");
-            exchange.cancel_receives();
+            exchange.cancel_receive();
         }
         if (failure_.empty()) failure_ = exchange.failure();
     }

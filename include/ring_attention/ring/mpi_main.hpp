@@ -34,10 +34,13 @@ inline int fail_program(const std::string& what, double seconds_before) {
     if (ranks > 1) std::this_thread::sleep_for(std::chrono::duration<double>(seconds_before));
     std::fflush(nullptr);
     std::fputs(failure_line(what, rank, ranks).c_str(), stderr);
-    if (ranks == 1)
+    if (ranks == 1) {
         MPI_Finalize();
-    else
+    } else {
+        std::this_thread::sleep_for(
+            std::chrono::milliseconds(100));  // or MPI may end before it has passed it on
         MPI_Abort(MPI_COMM_WORLD, failed_exit_code);
+    }
     return failed_exit_code;
 }
 

@@ -37,7 +37,7 @@ class MpiRing {
         void finish() {
             if (!exchange_) return;
             {
-                const TimelineSpan span(timeline_, Activity::wait, [&] { return exchange_->peer_text(); });
+                const TimelineSpan span(timeline_, Activity::wait, [&] { return exchange_->waiting_text(); });
                 courier_->wait(*exchange_);
             }
             exchange_.reset();
@@ -64,7 +64,7 @@ class MpiRing {
           ranks_(communicator_.size()),
           options_(checked(options)),
           courier_(communicator_.get(), options_.overlap, options_.hop_timeout) {
-        detail::require_same_build(communicator_);
+        detail::require_same_protocol(communicator_, detail::Protocol::own(options_.piece_size));
     }
     MpiRing(const MpiRing&) = delete;
     MpiRing& operator=(const MpiRing&) = delete;
@@ -77,23 +77,23 @@ class MpiRing {
     int ranks() const { return ranks_; }
     Overlap overlap() const { return options_.overlap; }  ///< never automatic
 
-    /// The ring's own. Its tags 0, 1 and 2 are taken.
+    /// The ring's own: it is to be used for nothing else that has a tag.
     MPI_Comm communicator() const { return communicator_.get(); }
 
     /// Returns when the message may be changed. Throws as Hop::finish() does.
     void send(int to, Channel channel, std::span<const std::byte> message) {
         const detail::Courier::Caller caller(courier_);
-        start(channel, {to, message}, {}).finish();
+        start(channel, to, message, to, {}).finish();
     }
     /// Returns when the message is there. Throws as Hop::finish() does.
     void receive(int from, Channel channel, std::span<std::byte> message) {
         const detail::Courier::Caller caller(courier_);
-        start(channel, {}, {from, message}).finish();
+        start(channel, from, {}, from, message).finish();
     }
 
     Hop start_exchange(Channel channel, std::span<const std::byte> sent, std::span<std::byte> received) {
         ++hops_;
-        Hop hop = start(channel, {(rank_ + ranks_ - 1) % ranks_, sent}, {(rank_ + 1) % ranks_, received});
+        Hop hop = start(channel, (rank_ + ranks_ - 1) % ranks_, sent, (rank_ + 1) % ranks_, received);
         if (options_.overlap == Overlap::none) hop.finish();
         return hop;
     }
@@ -114,12 +114,18 @@ class MpiRing {
         return options;
     }
 
-    Hop start(Channel channel, detail::Outgoing out, detail::Incoming in) {
-        if (out.bytes.empty() && in.bytes.empty()) return Hop(courier_);
-        if (!out.bytes.empty()) log_.count_sent(channel, out.bytes.size());
-        const detail::ExchangePlace place{communicator_.get(), rank_,        channel, hops_,
-                                          options_.piece_size, log_.timeline};
-        auto exchange = std::make_unique<detail::Exchange>(place, out, in);
+    Hop start(Channel channel, int to, std::span<const std::byte> sent, int from,
+              std::span<std::byte> received) {
+        if (sent.empty() && received.empty()) return Hop(courier_);
+        if (!sent.empty()) log_.count_sent(channel, sent.size());
+        tag_ = tag_ == detail::last_message_tag ? detail::first_message_tag : tag_ + 1;
+        const auto route = [&](int peer) {
+            return detail::Route{communicator_.get(), peer, channel, options_.piece_size};
+        };
+        using detail::Exchange;
+        auto exchange = std::make_unique<Exchange>(Exchange::Context{rank_, channel, hops_, log_.timeline},
+                                                   Exchange::Outgoing{route(to), sent, tag_},
+                                                   Exchange::Incoming{route(from), received});
         courier_.start(*exchange);
         return Hop(courier_, log_.timeline, std::move(exchange));
     }
@@ -130,6 +136,7 @@ class MpiRing {
     MpiRingOptions options_;
     RingLog log_;
     std::uint64_t hops_ = 0;
+    int tag_ = detail::last_message_tag;  ///< of the last message
     detail::Courier courier_;
 };
 

@@ -6,6 +6,8 @@
 
 #include <mpi.h>
 
+#include <ring_attention/ring/mpi_message.hpp>
+
 namespace ring_attention::detail {
 
 /// Of the ranks for which this one has waited in vain: those that are silent. When one rank stops, soon all
@@ -14,11 +16,14 @@ namespace ring_attention::detail {
 ///
 /// A rank that MPI cannot reach is silent.
 inline std::vector<int> call_roll(std::vector<int> waited_for, MPI_Comm communicator) {
-    constexpr int tag = 3;  // after those of the channels
+    constexpr int tag = roll_call_tag;
     constexpr auto listening = std::chrono::milliseconds(500), pause = std::chrono::milliseconds(1);
-    int ranks = 0;
+    int ranks = 0, own = 0;
     MPI_Comm_size(communicator, &ranks);
+    MPI_Comm_rank(communicator, &own);
+    std::erase(waited_for, own);
     for (int rank = 0; rank < ranks; ++rank) {
+        if (rank == own) continue;
         MPI_Request request = MPI_REQUEST_NULL;
         if (MPI_Isend(nullptr, 0, MPI_BYTE, rank, tag, communicator, &request) == MPI_SUCCESS)
             MPI_Request_free(&request);
