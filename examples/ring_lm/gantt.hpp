@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <fmt/format.h>
@@ -11,56 +12,69 @@
 
 namespace ring_lm {
 
-/// Something that a rank does from begin to end.
+/// Something that is done from begin to end.
 struct Bar {
-    int rank;
-    std::string kind;   ///< compute, send, wait, or phase: a time in which it does several of these
+    int row;
+    std::string kind;   ///< compute, send, wait, or phase: a time in which several of these are done
     std::string label;  ///< written into it
     double begin, end;
 };
 
 struct Gantt {
     std::string title, unit;
+    std::vector<std::string> rows;
     std::vector<Bar> bars;
 };
 
-/// Draws a row a rank by gnuplot, where there is one; returns whether it did. What is sent lies in a band below what
-/// is computed, so that one sees both at one time.
+namespace detail {
+
+/// What is sent lies in a band below what is computed, so that one sees both at one time. Returns whether there are any.
+inline bool write_bars(std::FILE* pipe, const Gantt& gantt, const std::string& kind) {
+    const auto is_of_kind = [&](const Bar& bar) { return bar.kind == kind; };
+    if (std::none_of(gantt.bars.begin(), gantt.bars.end(), is_of_kind)) return false;
+    const bool below = kind == "send";
+    fmt::print(pipe, "${} << EOD\n", kind);
+    for (const Bar& bar : gantt.bars)
+        if (is_of_kind(bar))
+            fmt::print(pipe, "{} {} {} {} {} {}\n", (bar.begin + bar.end) / 2, bar.row, bar.begin, bar.end,
+                       bar.row + (below ? 0.24 : -0.36), bar.row + (below ? 0.36 : 0.2));
+    fmt::print(pipe, "EOD\n");
+    return true;
+}
+
+inline std::string row_names(const Gantt& gantt) {
+    std::string names;
+    for (std::size_t row = 0; row < gantt.rows.size(); ++row)
+        names += fmt::format("{}{} {}", row ? ", " : "", gnuplot_text(gantt.rows[row]), row);
+    return names;
+}
+
+}  // namespace detail
+
+/// Draws a PNG, or SVG, by gnuplot, where there is one; returns whether it did.
 inline bool draw(const Gantt& gantt, const std::filesystem::path& path) {
     return gnuplot([&](std::FILE* pipe) {
-        int ranks = 1;
-        for (const Bar& bar : gantt.bars) ranks = std::max(ranks, bar.rank + 1);
-        const bool vector_graphics = path.extension() == ".svg";
-        fmt::print(pipe, "set terminal {} size {},{}\nset output {}\n", vector_graphics ? "svg" : "pngcairo", 1000,
-                   120 + 55 * ranks, gnuplot_text(path));
+        fmt::print(pipe, "set terminal {} size 1000,{} noenhanced\nset output {}\n",
+                   path.extension() == ".svg" ? "svg" : "pngcairo", 120 + 45 * gantt.rows.size(),
+                   gnuplot_text(path));
         fmt::print(pipe,
-                   "set title {}\nset xlabel {}\nset yrange [{}:-0.6]\nset ytics ({}) nomirror\nset border 3\n"
-                   "set key outside top right horizontal\nset style fill solid 0.9 noborder\nset xrange [0:]\n",
-                   gnuplot_text(gantt.title), gnuplot_text(gantt.unit), double(ranks) - 0.4, [&] {
-                       std::string rows;
-                       for (int rank = 0; rank < ranks; ++rank)
-                           rows += fmt::format("{}'rank {}' {}", rank ? ", " : "", rank, rank);
-                       return rows;
-                   }());
-        for (const char* kind : {"phase", "compute", "wait", "send"}) {
-            fmt::print(pipe, "${} << EOD\n", kind);
-            for (const Bar& bar : gantt.bars)
-                if (bar.kind == kind) {
-                    const bool sends = bar.kind == "send";
-                    fmt::print(pipe, "{} {} {} {} {} {}\n", (bar.begin + bar.end) / 2, bar.rank, bar.begin, bar.end,
-                               bar.rank + (sends ? 0.24 : -0.36), bar.rank + (sends ? 0.36 : 0.2));
-                }
-            fmt::print(pipe, "NaN NaN NaN NaN NaN NaN\nEOD\n");
-        }
+                   "set title {}\nset xlabel {}\nset yrange [{}:-0.6]\nset xrange [0:]\nset ytics ({}) nomirror\n"
+                   "set border 3\nset key outside top right horizontal\nset style fill solid 0.9 noborder\n",
+                   gnuplot_text(gantt.title), gnuplot_text(gantt.unit), double(gantt.rows.size()) - 0.4,
+                   detail::row_names(gantt));
         for (const Bar& bar : gantt.bars)
             if (!bar.label.empty())
-                fmt::print(pipe, "set label {} at {},{} center font ',9' textcolor rgb 'white'\n", gnuplot_text(bar.label),
-                           (bar.begin + bar.end) / 2, bar.rank - 0.08);
-        fmt::print(pipe,
-                   "plot $phase with boxxyerror lc rgb '#d5dfeb' title 'other layers', "
-                   "$compute with boxxyerror lc rgb '#2b6cb0' title 'attention', "
-                   "$wait with boxxyerror lc rgb '#e2a03f' title 'wait', "
-                   "$send with boxxyerror lc rgb '#6b9e5b' title 'send'\n");
+                fmt::print(pipe, "set label {} at {},{} center front font ',10' textcolor rgb 'white'\n",
+                           gnuplot_text(bar.label), (bar.begin + bar.end) / 2, bar.row - 0.08);
+        std::string plot;
+        for (const auto& [kind, title, colour] :
+             {std::tuple{"phase", "other layers", "#d5dfeb"}, std::tuple{"compute", "attention", "#2b6cb0"},
+              std::tuple{"wait", "wait", "#e2a03f"}, std::tuple{"send", "send", "#6b9e5b"}}) {
+            if (!detail::write_bars(pipe, gantt, kind)) continue;
+            plot += fmt::format("{}${} with boxxyerror lc rgb '{}' title '{}'", plot.empty() ? "plot " : ", ", kind,
+                                colour, title);
+        }
+        fmt::print(pipe, "{}\n", plot);
     });
 }
 

@@ -5,7 +5,6 @@
 #include <exception>
 #include <functional>
 #include <limits>
-#include <map>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -13,7 +12,9 @@
 
 #include "evaluate.hpp"
 #include "generate.hpp"
+#include "layouts.hpp"
 #include "progress.hpp"
+#include "schedule.hpp"
 #include "train.hpp"
 
 namespace {
@@ -56,10 +57,6 @@ CLI::Option* number(CLI::App* command, const std::string& name, auto& value, aut
     return command->add_option(name, value, help)->check(CLI::Range(low, high))->capture_default_str();
 }
 
-const std::map<std::string, ra::Layout> layouts{{"contiguous", ra::Layout::contiguous},
-                                                {"zigzag", ra::Layout::zigzag},
-                                                {"striped", ra::Layout::striped}};
-
 constexpr std::int64_t zero = 0, one = 1, largest = std::numeric_limits<std::int64_t>::max();
 
 /// What the command line asks for.
@@ -67,6 +64,7 @@ struct Job {
     ring_lm::TrainArguments train;
     ring_lm::GenerateArguments generate;
     EvaluateArguments evaluate;
+    ring_lm::ScheduleArguments schedule;
     int threads = 0, replicas = 1;
     std::function<void(ring_lm::Ranks&)> run;
 };
@@ -88,7 +86,7 @@ void add_train(CLI::App& app, Job& job) {
     command
         ->add_option("--layout", with.layout,
                      "Which bytes of a window sit at which seat of the ring: contiguous, zigzag or striped")
-        ->transform(CLI::CheckedTransformer(layouts));
+        ->transform(CLI::CheckedTransformer(ring_lm::layouts));
     command->add_flag("--dropout", with.dropout, "Trains with dropout");
     number(command, "--replicas", job.replicas, 1, 1 << 20,
            "Rings that train on different windows of a batch: of the ranks, each gets its part");
@@ -126,6 +124,23 @@ void add_evaluate(CLI::App& app, Job& job) {
     command->callback([&] { job.run = [&](ring_lm::Ranks& ranks) { evaluate_file(with, ranks); }; });
 }
 
+void add_schedule(CLI::App& app, Job& job) {
+    ring_lm::ScheduleArguments& with = job.schedule;
+    CLI::App* command = app.add_subcommand(
+        "schedule", "Draws who computes with whose keys and values when, for a layout and a number of ranks");
+    command->add_option("--out", with.out, "File: .png or .svg")->capture_default_str();
+    command->add_option("--layout", with.layouts, "contiguous, zigzag or striped; without it, all")
+        ->transform(CLI::CheckedTransformer(ring_lm::layouts));
+    number(command, "--ranks", with.ranks, 1, 64, "Ranks of the ring, a seat each");
+    number(command, "--tokens", with.tokens, 1, 1 << 24, "Of a rank");
+    number(command, "--hop", with.hop, 0.0, 100.0, "Time for which a message is under way; 1: in which a rank computes a hop");
+    command->callback([&] {
+        job.run = [&](ring_lm::Ranks& ranks) {
+            if (ranks.speaks()) ring_lm::draw_schedule(with);
+        };
+    });
+}
+
 /// One line on stderr.
 int fail(std::string message) {
     std::replace(message.begin(), message.end(), '\n', ' ');
@@ -142,6 +157,7 @@ int run(int argc, char** argv, const MakeRanks& make_ranks) {
     add_train(app, job);
     add_generate(app, job);
     add_evaluate(app, job);
+    add_schedule(app, job);
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& asked_for_help) {

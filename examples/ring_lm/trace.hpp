@@ -95,13 +95,15 @@ class Trace {
     }
 
     static void draw_last_step(const nlohmann::json& events, const std::filesystem::path& path) {
-        Gantt gantt{"the last step", "ms", {}};
-        for (const auto& event : events)
+        Gantt gantt{"The last step", "ms", {}, {}};
+        for (const auto& event : events) {
+            if (event["ph"] == "M") gantt.rows.push_back(event["args"]["name"].get<std::string>());
             if (event["ph"] == "X" && event["args"]["step"] == "last") {
                 const double begin = event["ts"].get<double>() / 1000, length = event["dur"].get<double>() / 1000;
                 gantt.bars.push_back(
                     {event["pid"].get<int>(), event["cat"].get<std::string>(), "", begin, begin + length});
             }
+        }
         double start = std::numeric_limits<double>::infinity();
         for (const Bar& bar : gantt.bars) start = std::min(start, bar.begin);
         for (Bar& bar : gantt.bars) {
