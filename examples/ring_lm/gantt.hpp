@@ -54,8 +54,8 @@ inline std::string row_names(const Gantt& gantt) {
 /// Draws a PNG, or SVG, by gnuplot, where there is one; returns whether it did.
 inline bool draw(const Gantt& gantt, const std::filesystem::path& path) {
     return gnuplot([&](std::FILE* pipe) {
-        fmt::print(pipe, "set terminal {} size 1000,{} noenhanced\nset output {}\n",
-                   path.extension() == ".svg" ? "svg" : "pngcairo", 120 + 45 * gantt.rows.size(),
+        fmt::print(pipe, "set terminal {} noenhanced size 1000,{}\nset output {}\n",
+                   path.extension() == ".svg" ? "svg background rgb 'white'" : "pngcairo", 120 + 45 * gantt.rows.size(),
                    gnuplot_text(path));
         fmt::print(pipe,
                    "set title {}\nset xlabel {}\nset yrange [{}:-0.6]\nset xrange [0:]\nset ytics ({}) nomirror\n"

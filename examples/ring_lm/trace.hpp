@@ -33,7 +33,11 @@ inline const char* name_of(ra::Activity activity) {
 /// picture of the last step.
 class Trace {
   public:
-    explicit Trace(Ranks& ranks) : ranks_(ranks) { ranks.ring.log().timeline = &timeline_; }
+    /// The file is begun before any time is spent. Throws ra::FileError where it cannot be.
+    Trace(Ranks& ranks, const std::filesystem::path& path) : ranks_(ranks), path_(path) {
+        if (ranks.speaks()) write_text(path, "{}");
+        ranks.ring.log().timeline = &timeline_;
+    }
     ~Trace() { ranks_.ring.log().timeline = nullptr; }
     Trace(const Trace&) = delete;
     Trace& operator=(const Trace&) = delete;
@@ -47,7 +51,7 @@ class Trace {
     void forget_evaluation() { timeline_.take(); }
 
     /// All ranks call it, and the first one writes. Throws ra::FileError where it cannot.
-    void write(const std::filesystem::path& path) {
+    void write() {
         forget_evaluation();
         const std::vector<std::string> of_ranks = ranks_.world.gather(as_text().dump());
         if (!ranks_.speaks()) return;
@@ -66,8 +70,8 @@ class Trace {
                 events.push_back(event);
             }
         }
-        write_text(path, nlohmann::json{{"traceEvents", events}, {"displayTimeUnit", "ms"}}.dump(0));
-        draw_last_step(events, std::filesystem::path(path).replace_extension(".png"));
+        write_text(path_, nlohmann::json{{"traceEvents", events}, {"displayTimeUnit", "ms"}}.dump(0));
+        draw_last_step(events, std::filesystem::path(path_).replace_extension(".png"));
     }
 
   private:
@@ -114,6 +118,7 @@ class Trace {
     }
 
     Ranks& ranks_;
+    const std::filesystem::path path_;
     ra::Timeline timeline_;
     std::deque<std::vector<ra::TimelineEvent>> steps_;
 };

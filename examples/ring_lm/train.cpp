@@ -64,7 +64,7 @@ class TrainingRun {
 
   private:
     void begin() {
-        if (!arguments_.trace.empty()) trace_.emplace(ranks_);
+        if (!arguments_.trace.empty()) trace_.emplace(ranks_, arguments_.trace);
         if (!ranks_.speaks()) return;
         const std::string others = ranks_.world.ranks() > 1 ? fmt::format(" on each of {} ranks", ranks_.world.ranks())
                                                             : "";
@@ -75,7 +75,7 @@ class TrainingRun {
 
     void end() {
         line_.end();
-        if (trace_) trace_->write(arguments_.trace);
+        if (trace_) trace_->write();
         const std::size_t windows = (std::size_t(1) << 18) / std::size_t(arguments_.context);
         const double held_out = held_out_bits(std::max<std::size_t>(1, windows));
         if (!ranks_.speaks()) return;

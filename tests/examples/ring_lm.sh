@@ -57,6 +57,20 @@ cmp -s first.txt second.txt || die "one seed, two texts"
 grep -Eq '^bits per byte [0-9.]+$' evaluation.txt || die "no bits per byte: $(cat evaluation.txt)"
 grep -Eq '^ +16-31 +[0-9.]+$' evaluation.txt || die "nothing by position: $(cat evaluation.txt)"
 
+# ---- the schedule, and a trace
+
+if command -v gnuplot >/dev/null; then
+    "$ring_lm" schedule --ranks 3 --layout zigzag --out schedule.png
+    [[ -s schedule.png ]] || die "no schedule.png"
+fi
+"$ring_lm" train --data text.txt --out d --steps 4 --seed 1 "${small[@]}" --trace trace.json >d.txt
+[[ $(digest_of a.txt) == $(digest_of d.txt) ]] || die "a trace changes the digest"
+grep -q 'seats 0-7 meet 0-7' trace.json || die "no seats in the trace"
+grep -q 'backward of step 4' trace.json || die "no last step in the trace"
+! grep -q 'backward of step 1"' trace.json || die "the first step in a trace of the last ones"
+"$ring_lm" train --data text.txt --out e --steps 2 --seed 1 "${small[@]}" --replicas 2 --layout striped --dropout >e.txt
+[[ -n $(digest_of e.txt) ]] || die "no digest: $(cat e.txt)"
+
 # ---- refusals
 
 refuses subcommand
@@ -71,6 +85,10 @@ refuses steps train --data text.txt --out x --steps many
 refuses context train --data text.txt --out x --context -5
 refuses seed train --data text.txt --out x --seed -1
 refuses learning-rate train --data text.txt --out x --learning-rate 0
+refuses layout train --data text.txt --out x --layout diagonal
+refuses 'multiple of the replicas' train --data text.txt --out x --batch 4 --replicas 3
+refuses 'no_such_folder' train --data text.txt --out x --trace no_such_folder/trace.json --steps 1
+rm -rf x
 refuses surprise train --data text.txt --out x --surprise 1
 refuses 'cannot make the folder' train --data text.txt --out text.txt/x
 refuses no_such_file generate --weights no_such_file.safetensors
