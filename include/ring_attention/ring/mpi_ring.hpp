@@ -83,12 +83,20 @@ class MpiRing {
     /// Returns when the message may be changed. Throws as Hop::finish() does.
     void send(int to, Channel channel, std::span<const std::byte> message) {
         const detail::Courier::Caller caller(courier_);
-        start(channel, to, message, to, {}).finish();
+        start_send(to, channel, message).finish();
     }
     /// Returns when the message is there. Throws as Hop::finish() does.
     void receive(int from, Channel channel, std::span<std::byte> message) {
         const detail::Courier::Caller caller(courier_);
-        start(channel, from, {}, from, message).finish();
+        start_receive(from, channel, message).finish();
+    }
+
+    /// Begin what send() and receive() do; what they return ends it with finish().
+    Hop start_send(int to, Channel channel, std::span<const std::byte> message) {
+        return start(channel, to, message, to, {});
+    }
+    Hop start_receive(int from, Channel channel, std::span<std::byte> message) {
+        return start(channel, from, {}, from, message);
     }
 
     Hop start_exchange(Channel channel, std::span<const std::byte> sent, std::span<std::byte> received) {

@@ -1,31 +1,74 @@
 #pragma once
 
 #include <algorithm>
+#include <deque>
+#include <span>
+#include <utility>
 
 #include <ring_attention/ring/ring.hpp>
 
 namespace ring_attention {
 
-/// Ring::relay for rings whose ranks can send(rank, channel, bytes) and receive(rank, channel, bytes): the
-/// baton runs through the ranks in parts, so that they work side by side.
-void relay_in_parts(auto& ring, std::span<std::byte> baton, auto&& add) {
-    constexpr std::size_t part_size = std::size_t(1) << 18;
-    const int rank = ring.rank(), last = ring.ranks() - 1;
-    const auto for_each_part = [&](auto&& f) {
-        for (std::size_t offset = 0; offset < baton.size(); offset += part_size)
-            f(baton.subspan(offset, std::min(part_size, baton.size() - offset)), offset);
-    };
+namespace detail {
 
-    for_each_part([&](std::span<std::byte> part, std::size_t offset) {
-        if (rank > 0) ring.receive(rank - 1, Channel::baton, part);
-        add(part, offset);
-        if (rank < last) ring.send(rank + 1, Channel::baton, part);
-    });
+/// Takes a baton from one rank and hands it on to another, part by part: while a part is looked at, the next ones are
+/// on their way here, and the ones before on theirs from here. From or to nobody: -1.
+template <class Ring>
+class BatonParts {
+  public:
+    BatonParts(Ring& ring, std::span<std::byte> baton, int from, int to)
+        : ring_(ring), baton_(baton), from_(from), to_(to) {}
+
+    /// Calls look(part, offset) for each.
+    void pass(auto&& look) {
+        for (std::size_t offset = 0; offset < baton_.size(); offset += part_size) {
+            receive_ahead();
+            if (from_ >= 0) finish_first(arriving_);
+            look(part(offset), offset);
+            if (to_ < 0) continue;
+            if (leaving_.size() >= ahead) finish_first(leaving_);
+            leaving_.push_back(ring_.start_send(to_, Channel::baton, part(offset)));
+        }
+        while (!leaving_.empty()) finish_first(leaving_);
+    }
+
+  private:
+    static constexpr std::size_t part_size = std::size_t(1) << 18, ahead = 4;
+    using Message = decltype(std::declval<Ring&>().start_send(0, Channel::baton, std::span<const std::byte>()));
+
+    std::span<std::byte> part(std::size_t offset) const {
+        return baton_.subspan(offset, std::min(part_size, baton_.size() - offset));
+    }
+
+    void receive_ahead() {
+        for (; from_ >= 0 && arriving_.size() < ahead && next_ < baton_.size(); next_ += part_size)
+            arriving_.push_back(ring_.start_receive(from_, Channel::baton, part(next_)));
+    }
+
+    static void finish_first(std::deque<Message>& messages) {
+        messages.front().finish();
+        messages.pop_front();
+    }
+
+    Ring& ring_;
+    std::span<std::byte> baton_;
+    int from_, to_;
+    std::size_t next_ = 0;  ///< the first part that is not on its way here
+    std::deque<Message> arriving_, leaving_;
+};
+
+}  // namespace detail
+
+/// Ring::relay for rings that can start_send(rank, channel, bytes) and start_receive(rank, channel, bytes): the
+/// baton runs through the ranks in parts, so that they work side by side.
+template <class Ring>
+void relay_in_parts(Ring& ring, std::span<std::byte> baton, auto&& add) {
+    const int rank = ring.rank(), last = ring.ranks() - 1;
+    detail::BatonParts(ring, baton, rank - 1, rank < last ? rank + 1 : -1).pass(add);
     if (last == 0) return;
-    for_each_part([&](std::span<std::byte> part, std::size_t) {  // the result: last, 0, 1, ..., last - 1
-        if (rank != last) ring.receive(rank == 0 ? last : rank - 1, Channel::baton, part);
-        if (rank != last - 1) ring.send(rank == last ? 0 : rank + 1, Channel::baton, part);
-    });
+    // The result goes from the last rank to 0, 1, ..., last - 1.
+    const int from = rank == last ? -1 : rank == 0 ? last : rank - 1, to = rank == last ? 0 : rank == last - 1 ? -1 : rank + 1;
+    detail::BatonParts(ring, baton, from, to).pass([](std::span<std::byte>, std::size_t) {});
 }
 
 }  // namespace ring_attention

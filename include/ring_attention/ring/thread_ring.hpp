@@ -21,17 +21,18 @@ class ThreadRing {
   public:
     class Hop {
       public:
-        Hop(ThreadRing& ring, Channel channel, std::span<std::byte> received, double left)
-            : ring_(&ring), channel_(channel), received_(received), left_(left) {}
+        Hop(ThreadRing& ring, int from, Channel channel, std::span<std::byte> received, double left)
+            : ring_(&ring), from_(from), channel_(channel), received_(received), left_(left) {}
 
         void finish() {
             const auto awaited = std::exchange(received_, {});
-            if (!awaited.empty()) ring_->receive((ring_->rank() + 1) % ring_->ranks(), channel_, awaited);
+            if (!awaited.empty()) ring_->receive(from_, channel_, awaited);
             ring_->wait_until(left_, [] { return std::string("for the link"); });
         }
 
       private:
         ThreadRing* ring_;
+        int from_;
         Channel channel_;
         std::span<std::byte> received_;
         double left_;
@@ -69,9 +70,16 @@ class ThreadRing {
         wait_until(arrival, [from] { return "for rank " + std::to_string(from); });
     }
 
+    Hop start_send(int to, Channel channel, std::span<const std::byte> message) {
+        return {*this, to, channel, {}, begin_send(to, channel, message)};
+    }
+    Hop start_receive(int from, Channel channel, std::span<std::byte> message) {
+        return {*this, from, channel, message, 0};
+    }
+
     Hop start_exchange(Channel channel, std::span<const std::byte> sent, std::span<std::byte> received) {
         const double left = sent.empty() ? 0 : begin_send((rank_ + ranks_ - 1) % ranks_, channel, sent);
-        Hop hop(*this, channel, received, left);
+        Hop hop(*this, (rank_ + 1) % ranks_, channel, received, left);
         if (emulated_ && !emulated_->overlap()) hop.finish();
         return hop;
     }
