@@ -1,7 +1,9 @@
 #pragma once
 
+#include <array>
 #include <cmath>
 
+#include <ring_attention/kernels/elementwise.hpp>
 #include <ring_attention/kernels/rows.hpp>
 #include <ring_attention/layers/layer.hpp>
 
@@ -20,13 +22,15 @@ struct PositionalEncoding {
     struct Cache {};
 
     Matrix<T> forward(Matrix<T> x, Cache*, const auto& pass) const {
-        for_each_token(pass, [&](Index row, Index, Index position) {
-            for (Index i = 0; i < Width; i += 2) {
-                const double angle = double(position) * frequencies()[i / 2];
-                x(row, i) += T(std::sin(angle));
-                if (i + 1 < Width) x(row, i + 1) += T(std::cos(angle));
-            }
-        });
+        for (Index seat = 0; seat < pass.share.num_seats(); ++seat) {
+            const TokenRun tokens = pass.share.tokens(seat);
+            const Run rows = rows_of_seat(pass.share, pass.batch, seat);
+            parallel_rows(tokens.count, [&](Index token) {
+                const std::array<T, std::size_t(Width)> encoding = encoding_of(tokens.position(token));
+                for (Index b = 0; b < pass.batch; ++b)
+                    add(encoding.data(), &x(rows.first + b * tokens.count + token, 0), Width);
+            });
+        }
         return x;
     }
 
@@ -36,6 +40,16 @@ struct PositionalEncoding {
     }
 
   private:
+    static std::array<T, std::size_t(Width)> encoding_of(Index position) {
+        std::array<T, std::size_t(Width)> encoding;
+        for (std::size_t i = 0; i < encoding.size(); i += 2) {
+            const double angle = double(position) * frequencies()[Index(i / 2)];
+            encoding[i] = T(std::sin(angle));
+            if (i + 1 < encoding.size()) encoding[i + 1] = T(std::cos(angle));
+        }
+        return encoding;
+    }
+
     static const Eigen::ArrayXd& frequencies() {
         static const Eigen::ArrayXd made = [] {
             Eigen::ArrayXd f((Width + 1) / 2);

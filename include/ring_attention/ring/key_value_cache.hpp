@@ -17,8 +17,6 @@ class KeyValueCache {
     explicit KeyValueCache(const HeadShape& shape)
         : shape_(shape), keys_(0, shape.head_dim), values_(0, shape.head_dim) {}
 
-    const HeadShape& shape() const { return shape_; }
-
     /// Room for so many tokens; the first `used` stay. Throws std::bad_alloc where there is not so much
     /// memory.
     void reserve(Index tokens, Index used) {
