@@ -39,8 +39,9 @@ struct LayerNorm {
             row = x.row(i).template cast<double>();
             row.array() -= sum(row.data(), Width) / double(Width);
             const double variance = dot(row.data(), row.data(), Width) / double(Width);
-            inverse_deviation[i] = T(1 / std::sqrt(variance + epsilon));
-            row /= std::sqrt(variance + epsilon);
+            const double deviation = std::sqrt(variance + epsilon);
+            inverse_deviation[i] = T(1 / deviation);
+            row /= deviation;
             y.row(i) = row.template cast<T>();
             if (cache) cache->normalised.row(i) = y.row(i);
             y.row(i) = y.row(i).cwiseProduct(gamma) + beta;
