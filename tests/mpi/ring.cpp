@@ -163,7 +163,7 @@ TEST_CASE("mpi ring: the timeline has what was sent and waited for, by peer and 
         ra::Timeline timeline;
         ra::MpiRing ring(MPI_COMM_WORLD, {.overlap = overlap});
         ring.log().timeline = &timeline;
-        check_hops(ring, 25);
+        check_hops(ring, 250000);
         const auto events = timeline.take();
         const auto count = [&](ra::Activity activity, const std::string& name) {
             return std::count_if(events.begin(), events.end(), [&](const ra::TimelineEvent& event) {
@@ -171,8 +171,9 @@ TEST_CASE("mpi ring: the timeline has what was sent and waited for, by peer and 
             });
         };
         CHECK(count(ra::Activity::send,
-                    "to rank " + std::to_string(support::rank_before(ring)) + ", 100 bytes") == 3);
-        CHECK(count(ra::Activity::wait, "for rank " + std::to_string(rank_after(ring)) + ", 100 bytes") == 3);
+                    "to rank " + std::to_string(support::rank_before(ring)) + ", 1000000 bytes") == 3);
+        CHECK(count(ra::Activity::wait, "for rank " + std::to_string(rank_after(ring)) + ", 1000000 bytes") ==
+              3);
         CHECK(events.size() == 6);
     }
 }

@@ -26,7 +26,8 @@ std::string rank_text(int rank) {
 TEST_CASE("mpi ring: a message of another size is an error on the rank that waits for it") {
     for (const auto overlap : support::overlaps())
         for (const std::size_t piece_size : {3, 1000})
-            for (const auto& [given, expected] : {std::pair(4, 8), std::pair(8, 4), std::pair(8, 7)}) {
+            for (const auto& sizes : {std::pair(4, 8), std::pair(8, 4), std::pair(8, 7)}) {
+                const int given = sizes.first, expected = sizes.second;
                 CAPTURE(given);
                 CAPTURE(expected);
                 CAPTURE(piece_size);
@@ -45,17 +46,17 @@ TEST_CASE("mpi ring: a message of another size is an error on the rank that wait
 
 TEST_CASE("mpi ring: a wait that takes too long names who waits, for whom, and the setting") {
     for (const auto overlap : support::overlaps()) {
-        ra::MpiRing ring(MPI_COMM_WORLD, {.overlap = overlap, .hop_timeout = 0.2});
+        ra::MpiRing ring(MPI_COMM_WORLD, {.overlap = overlap, .hop_timeout = 1});
         std::vector<int> sent(3), received(3);
         start(ring, Channel::key_value, sent, received).finish();
         const auto begin = std::chrono::steady_clock::now();
         CHECK_REFUSES(start(ring, Channel::gradient, std::vector<int>(), received).finish(),
-                      rank_text(ring.rank()) + " has waited for 0.2 s", "receive 12 bytes (gradient, hop 2)",
+                      rank_text(ring.rank()) + " has waited for 1 s", "receive 12 bytes (gradient, hop 2)",
                       "from " + rank_text(rank_after(ring)), "not alone in waiting",
                       "RING_ATTENTION_HOP_TIMEOUT");
         const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
-        CHECK(time.count() > 0.2);
-        CHECK(time.count() < 2);
+        CHECK(time.count() > 1);
+        CHECK(time.count() < 10);
         MPI_Barrier(MPI_COMM_WORLD);
     }
 }
@@ -79,6 +80,7 @@ TEST_CASE("mpi ring: a hop that is never finished leaves the ring whole where it
             {
                 const std::vector<int> sent(count, ring.rank());
                 std::vector<int> received(count);
+                MPI_Barrier(MPI_COMM_WORLD);
                 const auto hop = start(ring, Channel::key_value, sent, received);
             }
             const std::vector<int> sent(count, 10 + ring.rank());
