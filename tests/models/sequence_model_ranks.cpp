@@ -77,9 +77,9 @@ void check_close(const auto& run, const auto& contiguous) {
     CHECK(compare::relative_difference(run.output, contiguous.output) < 1e-13);
     CHECK_FALSE(compare::same_bits(run.output, contiguous.output));
     CHECK(compare::relative_difference(run.d_input, contiguous.d_input) < 1e-13);
-    for (const auto& [name, values] : run.gradient) {
-        CAPTURE(name);
-        CHECK(compare::largest_difference(values, contiguous.gradient.at(name)) < 1e-12);
+    for (const auto& parameter : run.gradient) {
+        CAPTURE(parameter.first);
+        CHECK(compare::largest_difference(parameter.second, contiguous.gradient.at(parameter.first)) < 1e-12);
     }
 }
 
