@@ -9,6 +9,8 @@
 #include <ring_attention/ring/attention.hpp>
 #include <ring_attention/ring/scatter.hpp>
 #include <ring_attention/ring/thread_ring.hpp>
+#include <ring_attention/ring/traffic.hpp>
+#include <ring_attention/ring/work.hpp>
 #include <ring_attention/training/adamw.hpp>
 #include <ring_attention/training/checkpoint.hpp>
 #include <ring_attention/training/clip.hpp>

@@ -8,6 +8,7 @@
 #include <ring_attention/ring/thread_ring.hpp>
 
 #include "support/error_message.hpp"
+#include "support/layouts.hpp"
 
 namespace ra = ring_attention;
 
@@ -26,11 +27,38 @@ TEST_CASE("enter_seats gives each seat its tokens of every batch entry, and leav
     CHECK(joined == numbers);
 }
 
+TEST_CASE("enter_seats and leave_seats, in every layout, for every rank") {
+    constexpr ra::Index batch = 2, width = 3;
+    for (const ra::Layout layout : support::every_layout)
+        for (const ra::Index seq_len : {1, 4, 7, 23})
+            for (const int ranks : {1, 2, 3})
+                for (int rank = 0; rank < ranks; ++rank) {
+                    INFO(support::name_of(layout), ", ", seq_len, " tokens, rank ", rank, " of ", ranks);
+                    const ra::Share share(ra::ChunkLayout(seq_len, 5, layout), rank, ranks);
+                    std::vector<float> numbers, expected;  // batch entry, position and feature are the digits
+                    const auto push = [](std::vector<float>& to, ra::Index b, ra::Index position) {
+                        for (ra::Index i = 0; i < width; ++i)
+                            to.push_back(float(1000 * b + 10 * position + i));
+                    };
+                    for (ra::Index b = 0; b < batch; ++b)
+                        for (const ra::Index position : share.positions()) push(numbers, b, position);
+                    for (ra::Index seat = 0; seat < share.num_seats(); ++seat)
+                        for (ra::Index b = 0; b < batch; ++b)
+                            for (const ra::Index position : support::positions_of(share.tokens(seat)))
+                                push(expected, b, position);
+                    const ra::Matrix<float> rows = ra::enter_seats(numbers.data(), batch, width, share);
+                    CHECK(std::vector<float>(rows.data(), rows.data() + rows.size()) == expected);
+                    std::vector<float> joined(numbers.size());
+                    ra::leave_seats(rows, batch, share, joined.data());
+                    CHECK(joined == numbers);
+                }
+}
+
 TEST_CASE("ranks agree on the whole sequence, or all throw the same") {
     const auto agree = [](auto tokens_of, auto batch_of) {
         ra::ThreadRing::run(3, [&](ra::ThreadRing& ring) {
-            const ra::Share share =
-                ra::agree_on_share(ring, 4, ra::Layout::contiguous, tokens_of(ring.rank()), {{"batch", batch_of(ring.rank())}});
+            const ra::Share share = ra::agree_on_share(
+                ring, 4, ra::Layout::contiguous, tokens_of(ring.rank()), {{"batch", batch_of(ring.rank())}});
             if (share != ra::Share(ra::ChunkLayout(10, 4), ring.rank(), 3)) throw ra::Error("another share");
         });
     };
@@ -45,4 +73,14 @@ TEST_CASE("ranks agree on the whole sequence, or all throw the same") {
                   "rank 0 holds 5 of 10 tokens", "expected 6");
     CHECK_REFUSES(agree(right, [](int rank) { return ra::Index(rank == 1 ? 2 : 1); }), "rank 1 has batch 2",
                   "rank 0, 1");
+}
+
+TEST_CASE("ranks of different layouts all throw the same") {
+    const auto agree = [] {
+        ra::ThreadRing::run(3, [](ra::ThreadRing& ring) {
+            const ra::Layout layout = ring.rank() == 2 ? ra::Layout::striped : ra::Layout::zigzag;
+            ra::agree_on_share(ring, 3, layout, 4, {});
+        });
+    };
+    CHECK_REFUSES(agree(), "rank 2 has layout 2", "rank 0, 1");
 }
