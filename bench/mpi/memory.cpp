@@ -25,12 +25,12 @@ constexpr ra::Options options{.embed_dim = 256,
                               .layout = ra::Layout::zigzag};
 using Model = ra::SequenceModel<options>;
 
-/// In bytes. All but `pass` is the same on any number of ranks.
+/// In bytes.
 struct Memory {
-    double pass = 0;                ///< what it takes at most, input and output included
-    double weights = 0;             ///< with their gradient, before the pass
-    double gradients_of_seats = 0;  ///< of the pass: a gradient a seat, but none on rank 0
-    double process = 0;             ///< at most, with code and MPI
+    double of_tokens = 0;             ///< what the pass takes at most, but for the following
+    double gradients_of_seats = 0;    ///< one a seat, until they are added up; none on rank 0
+    double weights_and_gradient = 0;  ///< the same on any number of ranks
+    double process = 0;               ///< at most, with all of these, code and MPI
 
     /// The most of each that a rank needs: on all of them.
     void largest(MPI_Comm ranks) {
@@ -52,14 +52,25 @@ Memory measure(ra::MpiRing& ring, ra::Index seq_len) {
     const double before = bench::status_bytes("VmRSS");
     const Model model = ra::build<options>();
     Model gradient = ra::zeros_like(model);
-    memory.weights = bench::status_bytes("VmRSS") - before;
+    memory.weights_and_gradient = bench::status_bytes("VmRSS") - before;
     const ra::Share share = Model::share(ring, seq_len);
-    memory.pass = bench::peak_bytes_of([&] { return forward_backward(model, gradient, share, ring); });
-    memory.process = bench::status_bytes("VmHWM");
+    const double of_pass =
+        bench::peak_bytes_of([&] { return forward_backward(model, gradient, share, ring); });
     if (ring.rank() > 0)
         memory.gradients_of_seats = double(share.num_seats() * ra::parameter_count(model)) * sizeof(float);
+    memory.of_tokens = of_pass - memory.gradients_of_seats;
+    memory.process = bench::status_bytes("VmHWM");
     memory.largest(ring.communicator());
     return memory;
+}
+
+void print(const std::string& name, double seconds, const Memory& memory) {
+    const auto megabytes = [](double bytes) { return bytes / (1 << 20); };
+    std::printf(
+        "%-24s %6.1f s  of_tokens=%.1fMB gradients_of_seats=%.1fMB weights_and_gradient=%.1fMB "
+        "process=%.1fMB\n",
+        name.c_str(), seconds, megabytes(memory.of_tokens), megabytes(memory.gradients_of_seats),
+        megabytes(memory.weights_and_gradient), megabytes(memory.process));
 }
 
 }  // namespace
@@ -67,16 +78,11 @@ Memory measure(ra::MpiRing& ring, ra::Index seq_len) {
 int main(int argc, char** argv) {
     return ra::mpi_main(argc, argv, [&](MPI_Comm world) {
         ra::set_num_threads(1);
-        const ra::Index seq_len = argc > 1 ? std::stol(argv[1]) : 16384;
+        const std::string tokens = argc > 1 ? argv[1] : "16384";
         ra::MpiRing ring(world);
         const bench::Stopwatch stopwatch;
-        const Memory memory = measure(ring, seq_len);
-        if (ring.rank() > 0) return;
-        constexpr double megabyte = 1 << 20;
-        std::printf(
-            "tokens:%td/ranks:%d pass=%.1f of_it_gradients_of_seats=%.1f weights_and_gradient=%.1f "
-            "process=%.1f seconds=%.1f\n",
-            seq_len, ring.ranks(), memory.pass / megabyte, memory.gradients_of_seats / megabyte,
-            memory.weights / megabyte, memory.process / megabyte, stopwatch.seconds());
+        const Memory memory = measure(ring, std::stol(tokens));
+        if (ring.rank() == 0)
+            print("tokens:" + tokens + "/ranks:" + std::to_string(ring.ranks()), stopwatch.seconds(), memory);
     });
 }
