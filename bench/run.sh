@@ -3,14 +3,15 @@
 # came out, in less than 15 minutes on two cores.
 #
 # What is here: a Google Benchmark program for each question (attention, layers, model, training_step, stream, memory,
-# threads, ring, scaling), which the first line of NAME.cpp asks. The answer goes to bench/results/NAME.json. `of_peak` is the part
-# that was reached of what the core can do, which a loop of fused multiply-adds measures beside the work (fma_peak.hpp);
-# such numbers are medians over rounds. peers/run.sh compares with PyTorch, ONNX Runtime and plain Eigen and takes
+# threads, ring, scaling), which the first line of NAME.cpp asks. The answer goes to bench/results/NAME.json. `of_peak`
+# is the part that was reached of what the core can do, which a loop of fused multiply-adds measures beside the work
+# (fma_peak.hpp); such numbers are medians over rounds. mpi/ has programs for several processes (ring, memory), which
+# mpi/run.sh starts where there is an mpirun. peers/run.sh compares with PyTorch, ONNX Runtime and plain Eigen and takes
 # another ten minutes; where it has run, its numbers are in the pictures too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-bash .ci/install.sh libbenchmark-dev gnuplot-nox jq
+bash .ci/install.sh libbenchmark-dev libopenmpi-dev openmpi-bin gnuplot-nox jq
 cmake --preset bench
 cmake --build --preset bench -j"$(nproc)"
 
@@ -25,6 +26,9 @@ for source in bench/*.cpp; do
         --benchmark_out="bench/results/$name.json" --benchmark_out_format=json
 done
 
+if command -v mpirun >/dev/null && [[ -x build-bench/bench/bench_mpi_ring ]]; then
+    bash bench/mpi/run.sh build-bench/bench
+fi
 bash bench/pictures.sh
 echo
 echo "in all $SECONDS s"
