@@ -64,8 +64,8 @@ class PositionLosses {
 };
 
 /// Predicts the text in windows of `context` bytes, one after the other, with at most `max_windows` of them,
-/// evenly spread. done(windows so far, windows in all) is called after each batch. On several ranks all call it, and
-/// get the same.
+/// evenly spread. done(windows so far, windows in all) is called after each batch. On several ranks all call
+/// it, and get the same.
 template <class Model, class Done>
 PositionLosses evaluate(const Model& model, const Text& text, ra::Index context, std::size_t max_windows,
                         ProcessRing& ring, Done&& done) {

@@ -28,7 +28,8 @@ struct Gantt {
 
 namespace detail {
 
-/// What is sent lies in a band below what is computed, so that one sees both at one time. Returns whether there are any.
+/// What is sent lies in a band below what is computed, so that one sees both at one time. Returns whether
+/// there are any.
 inline bool write_bars(std::FILE* pipe, const Gantt& gantt, const std::string& kind) {
     const auto is_of_kind = [&](const Bar& bar) { return bar.kind == kind; };
     if (std::none_of(gantt.bars.begin(), gantt.bars.end(), is_of_kind)) return false;
@@ -55,13 +56,14 @@ inline std::string row_names(const Gantt& gantt) {
 inline bool draw(const Gantt& gantt, const std::filesystem::path& path) {
     return gnuplot([&](std::FILE* pipe) {
         fmt::print(pipe, "set terminal {} noenhanced size 1000,{}\nset output {}\n",
-                   path.extension() == ".svg" ? "svg background rgb 'white'" : "pngcairo", 120 + 45 * gantt.rows.size(),
-                   gnuplot_text(path));
-        fmt::print(pipe,
-                   "set title {}\nset xlabel {}\nset yrange [{}:-0.6]\nset xrange [0:]\nset ytics ({}) nomirror\n"
-                   "set border 3\nset key outside top right horizontal\nset style fill solid 0.9 noborder\n",
-                   gnuplot_text(gantt.title), gnuplot_text(gantt.unit), double(gantt.rows.size()) - 0.4,
-                   detail::row_names(gantt));
+                   path.extension() == ".svg" ? "svg background rgb 'white'" : "pngcairo",
+                   120 + 45 * gantt.rows.size(), gnuplot_text(path));
+        fmt::print(
+            pipe,
+            "set title {}\nset xlabel {}\nset yrange [{}:-0.6]\nset xrange [0:]\nset ytics ({}) nomirror\n"
+            "set border 3\nset key outside top right horizontal\nset style fill solid 0.9 noborder\n",
+            gnuplot_text(gantt.title), gnuplot_text(gantt.unit), double(gantt.rows.size()) - 0.4,
+            detail::row_names(gantt));
         for (const Bar& bar : gantt.bars)
             if (!bar.label.empty())
                 fmt::print(pipe, "set label {} at {},{} center front font ',10' textcolor rgb 'white'\n",
@@ -71,8 +73,8 @@ inline bool draw(const Gantt& gantt, const std::filesystem::path& path) {
              {std::tuple{"phase", "other layers", "#d5dfeb"}, std::tuple{"compute", "attention", "#2b6cb0"},
               std::tuple{"wait", "wait", "#e2a03f"}, std::tuple{"send", "send", "#6b9e5b"}}) {
             if (!detail::write_bars(pipe, gantt, kind)) continue;
-            plot += fmt::format("{}${} with boxxyerror lc rgb '{}' title '{}'", plot.empty() ? "plot " : ", ", kind,
-                                colour, title);
+            plot += fmt::format("{}${} with boxxyerror lc rgb '{}' title '{}'", plot.empty() ? "plot " : ", ",
+                                kind, colour, title);
         }
         fmt::print(pipe, "{}\n", plot);
     });

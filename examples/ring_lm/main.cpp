@@ -133,7 +133,8 @@ void add_schedule(CLI::App& app, Job& job) {
         ->transform(CLI::CheckedTransformer(ring_lm::layouts));
     number(command, "--ranks", with.ranks, 1, 64, "Ranks of the ring, a seat each");
     number(command, "--tokens", with.tokens, 1, 1 << 24, "Of a rank");
-    number(command, "--hop", with.hop, 0.0, 100.0, "Time for which a message is under way; 1: in which a rank computes a hop");
+    number(command, "--hop", with.hop, 0.0, 100.0,
+           "Time for which a message is under way; 1: in which a rank computes a hop");
     command->callback([&] {
         job.run = [&](ring_lm::Ranks& ranks) {
             if (ranks.speaks()) ring_lm::draw_schedule(with);

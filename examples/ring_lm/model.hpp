@@ -11,14 +11,10 @@ namespace ring_lm {
 
 namespace ra = ring_attention;
 
-/// The byte-level model that this program trains. To try another, change it here. So many processes can work on it as
-/// there are chunks; dropout is used where one asks for it.
-inline constexpr ra::LanguageOptions options{.vocabulary = 256,
-                                             .hidden_size = 128,
-                                             .num_heads = 4,
-                                             .num_chunks = 8,
-                                             .num_layers = 4,
-                                             .dropout = 0.1f};
+/// The byte-level model that this program trains. To try another, change it here. So many processes can work
+/// on it as there are chunks; dropout is used where one asks for it.
+inline constexpr ra::LanguageOptions options{
+    .vocabulary = 256, .hidden_size = 128, .num_heads = 4, .num_chunks = 8, .num_layers = 4, .dropout = 0.1f};
 
 constexpr ra::LanguageOptions with(ra::Layout layout) {
     ra::LanguageOptions chosen = options;
@@ -45,7 +41,8 @@ struct TrainedModel {
 inline TrainedModel load_model(const std::filesystem::path& path) {
     const std::string context = ra::read_metadata(path, "context");
     TrainedModel trained{{}, 0};
-    const auto [end, error] = std::from_chars(context.data(), context.data() + context.size(), trained.context);
+    const auto [end, error] =
+        std::from_chars(context.data(), context.data() + context.size(), trained.context);
     if (error != std::errc() || end != context.data() + context.size() || trained.context < 1)
         throw ra::FileError(path.string() + " says that its context is '" + context +
                             "', expected a number of bytes");

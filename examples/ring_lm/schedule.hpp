@@ -22,8 +22,8 @@ struct ScheduleArguments {
     double hop = 0.5;         ///< time that a hop of the ring takes, in that of the mean hop's compute
 };
 
-/// What the ranks of a causal attention do when, forward: a seat each. One unit of time is what a rank computes at a hop
-/// where all have equal work.
+/// What the ranks of a causal attention do when, forward: a seat each. One unit of time is what a rank
+/// computes at a hop where all have equal work.
 inline std::vector<Bar> schedule(const ScheduleArguments& of, ra::Layout layout, int first_row) {
     const int ranks = of.ranks;
     const ra::ChunkLayout tokens(of.tokens * ranks, ranks, layout);
@@ -57,7 +57,9 @@ inline std::vector<Bar> schedule(const ScheduleArguments& of, ra::Layout layout,
 /// Draws them, a layout below the other. Throws ra::Error where there is no gnuplot.
 inline void draw_schedule(const ScheduleArguments& of) {
     Gantt gantt{fmt::format("Forward, causal, {} ranks: whose keys and values each computes with", of.ranks),
-                "time, in hops of equal work", {}, {}};
+                "time, in hops of equal work",
+                {},
+                {}};
     for (const ra::Layout layout : of.layouts) {
         const std::vector<Bar> bars = schedule(of, layout, int(gantt.rows.size()));
         gantt.bars.insert(gantt.bars.end(), bars.begin(), bars.end());

@@ -26,7 +26,7 @@ class TextFile {
         if (std::filesystem::is_directory(path))
             throw ra::FileError(path.string() + " is a folder, expected a text file");
         file_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-        struct stat status{};
+        struct stat status {};
         if (file_ < 0 || fstat(file_, &status) != 0)
             throw ra::FileError("cannot open " + path.string() + ": " + std::strerror(errno));
         size_ = std::size_t(status.st_size);
@@ -75,8 +75,8 @@ struct Batch {
     ra::Tensor<ra::Token, 2> tokens, targets;
 };
 
-/// Of windows of the text that begin at these places, the tokens at these positions (in rising order) and what
-/// follows each. Reads no more than that, but over gaps of less than a page.
+/// Of windows of the text that begin at these places, the tokens at these positions (in rising order) and
+/// what follows each. Reads no more than that, but over gaps of less than a page.
 inline Batch windows_at(const Text& text, const std::vector<std::size_t>& starts,
                         const ra::List<ra::Index>& positions) {
     constexpr ra::Index page = 4096;
@@ -98,8 +98,8 @@ inline Batch windows_at(const Text& text, const std::vector<std::size_t>& starts
     return batch;
 }
 
-/// Random places at which a window of `length` bytes, and one byte more, fits into the text: a function of seed and
-/// step, for the windows [windows.first, windows.end()) of a batch.
+/// Random places at which a window of `length` bytes, and one byte more, fits into the text: a function of
+/// seed and step, for the windows [windows.first, windows.end()) of a batch.
 inline std::vector<std::size_t> random_starts(const Text& text, const ra::Run& windows, ra::Index length,
                                               std::uint64_t seed, std::int64_t step) {
     const ra::CounterRandom random(seed, ra::RandomPurpose::sampling);

@@ -29,8 +29,8 @@ inline const char* name_of(ra::Activity activity) {
     }
 }
 
-/// What every rank did in the last steps of a training: as a trace for chrome://tracing or ui.perfetto.dev, and as a
-/// picture of the last step.
+/// What every rank did in the last steps of a training: as a trace for chrome://tracing or ui.perfetto.dev,
+/// and as a picture of the last step.
 class Trace {
   public:
     /// The file is begun before any time is spent. Throws ra::FileError where it cannot be.
@@ -62,7 +62,9 @@ class Trace {
         for (const auto& rank : ranks)
             for (const auto& event : rank) start = std::min(start, event["ts"].get<double>());
         for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
-            events.push_back({{"ph", "M"}, {"name", "process_name"}, {"pid", rank},
+            events.push_back({{"ph", "M"},
+                              {"name", "process_name"},
+                              {"pid", rank},
                               {"args", {{"name", fmt::format("rank {}", rank)}}}});
             for (auto& event : ranks[rank]) {
                 event["pid"] = rank;
@@ -103,7 +105,8 @@ class Trace {
         for (const auto& event : events) {
             if (event["ph"] == "M") gantt.rows.push_back(event["args"]["name"].get<std::string>());
             if (event["ph"] == "X" && event["args"]["step"] == "last") {
-                const double begin = event["ts"].get<double>() / 1000, length = event["dur"].get<double>() / 1000;
+                const double begin = event["ts"].get<double>() / 1000,
+                             length = event["dur"].get<double>() / 1000;
                 gantt.bars.push_back(
                     {event["pid"].get<int>(), event["cat"].get<std::string>(), "", begin, begin + length});
             }

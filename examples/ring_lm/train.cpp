@@ -36,8 +36,8 @@ void prepare_folder(const std::filesystem::path& out) {
     write_csv({}, out / "loss.csv");
 }
 
-/// What one sees of a training: a line of progress, the loss curve, and in the end the weights and a digest. It
-/// is the same run on every rank, and told by one.
+/// What one sees of a training: a line of progress, the loss curve, and in the end the weights and a digest.
+/// It is the same run on every rank, and told by one.
 template <ra::Layout layout>
 class TrainingRun {
   public:
@@ -66,8 +66,8 @@ class TrainingRun {
     void begin() {
         if (!arguments_.trace.empty()) trace_.emplace(ranks_, arguments_.trace);
         if (!ranks_.speaks()) return;
-        const std::string others = ranks_.world.ranks() > 1 ? fmt::format(" on each of {} ranks", ranks_.world.ranks())
-                                                            : "";
+        const std::string others =
+            ranks_.world.ranks() > 1 ? fmt::format(" on each of {} ranks", ranks_.world.ranks()) : "";
         fmt::print("{} parameters; {} bytes to train on, {} held out; {} threads{}\n",
                    ra::parameter_count(trainer_.model()), text_.train.size(), text_.held_out.size(),
                    ra::num_threads(), others);
@@ -87,7 +87,8 @@ class TrainingRun {
     /// On the ranks of the first replica; the others need not know.
     double held_out_bits(std::size_t windows) {
         if (ranks_.replicas_here.first > 0) return 0;
-        return evaluate(trainer_.model(), text_.held_out, arguments_.context, windows, ranks_.ring, [](auto...) {})
+        return evaluate(trainer_.model(), text_.held_out, arguments_.context, windows, ranks_.ring,
+                        [](auto...) {})
             .bits_per_byte();
     }
 
@@ -134,8 +135,9 @@ void train_with(const TrainArguments& arguments, const SplitText& text, Ranks& r
 
 void train(const TrainArguments& arguments, Ranks& ranks) {
     if (arguments.batch % ranks.replicas != 0)
-        throw ra::Error(fmt::format("--batch {} and --replicas {}: the batch must be a multiple of the replicas",
-                                    arguments.batch, ranks.replicas));
+        throw ra::Error(
+            fmt::format("--batch {} and --replicas {}: the batch must be a multiple of the replicas",
+                        arguments.batch, ranks.replicas));
     const TextFile file(arguments.data);
     const SplitText text = split(file, arguments.context);
     if (ranks.speaks()) prepare_folder(arguments.out);

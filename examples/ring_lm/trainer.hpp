@@ -64,7 +64,8 @@ class Trainer {
         }
         const double share = 1 / double(ranks_.replicas);
         if (ranks_.replicas > 1)
-            ra::for_each_parameter(gradient_, [&](std::string_view, auto& tensor) { tensor *= float(share); });
+            ra::for_each_parameter(gradient_,
+                                   [&](std::string_view, auto& tensor) { tensor *= float(share); });
         const auto optimising = phase("optimiser", step);
         ra::clip_by_global_norm(gradient_, 1.0);
         optimiser_.step(model_, gradient_, schedule_(step));
@@ -78,8 +79,8 @@ class Trainer {
     /// The loss of a replica's windows; its gradient replaces what was there.
     double replica_step(ra::Index replica, std::int64_t step, Model& gradient) {
         const ra::Run windows = ra::divide(arguments_.batch, ranks_.replicas, replica);
-        const Batch batch =
-            windows_at(text_, random_starts(text_, windows, arguments_.context, arguments_.seed, step), positions_);
+        const Batch batch = windows_at(
+            text_, random_starts(text_, windows, arguments_.context, arguments_.seed, step), positions_);
         const DropoutOfReplica dropout{{arguments_.seed, std::uint64_t(step)}, windows.first};
         const auto logits = [&] {
             const auto forward = phase("forward", step);
@@ -94,12 +95,14 @@ class Trainer {
     }
 
     static void add(const Model& part, Model& sum) {
-        ra::for_each_parameter_in_step([](std::string_view, const auto& from, auto& to) { to += from; }, part, sum);
+        ra::for_each_parameter_in_step([](std::string_view, const auto& from, auto& to) { to += from; }, part,
+                                       sum);
     }
 
     auto phase(const char* what, std::int64_t step) {
-        return ra::TimelineSpan(ranks_.ring.log().timeline, ra::Activity::phase,
-                                [what, step] { return std::string(what) + " of step " + std::to_string(step + 1); });
+        return ra::TimelineSpan(ranks_.ring.log().timeline, ra::Activity::phase, [what, step] {
+            return std::string(what) + " of step " + std::to_string(step + 1);
+        });
     }
 
     const TrainArguments& arguments_;

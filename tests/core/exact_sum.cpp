@@ -24,7 +24,8 @@ TEST_CASE("exact sum: no order and no grouping changes a bit") {
     std::mt19937 random(1);
     std::vector<double> numbers;
     for (int i = 0; i < 2000; ++i)
-        numbers.push_back(std::ldexp(std::uniform_real_distribution(-1.0, 1.0)(random), int(random() % 40) - 20));
+        numbers.push_back(
+            std::ldexp(std::uniform_real_distribution(-1.0, 1.0)(random), int(random() % 40) - 20));
     const double sum = sum_of(numbers).value();
     for (int round = 0; round < 20; ++round) {
         std::shuffle(numbers.begin(), numbers.end(), random);
@@ -45,7 +46,9 @@ TEST_CASE("exact sum: it is the sum") {
     CHECK(sum_of(std::vector<double>(100, -5.545)).value() == doctest::Approx(-554.5).epsilon(1e-15));
 }
 
-TEST_CASE("exact sum: what is infinite or far too large makes it infinite, at whichever place; a NaN, or both signs, a NaN") {
+TEST_CASE(
+    "exact sum: what is infinite or far too large makes it infinite, at whichever place; a NaN, or both "
+    "signs, a NaN") {
     constexpr double infinity = std::numeric_limits<double>::infinity(),
                      not_a_number = std::numeric_limits<double>::quiet_NaN();
     for (const double number : {infinity, 1e300, 0x1p32}) {

@@ -14,10 +14,18 @@ namespace {
 
 namespace ra = ring_attention;
 
-constexpr ra::Options options{
-    .embed_dim = 4, .hidden_size = 4, .num_heads = 2, .num_chunks = 3, .num_layers = 1, .output = ra::Output::all};
-constexpr ra::Options other_heads{
-    .embed_dim = 4, .hidden_size = 4, .num_heads = 1, .num_chunks = 3, .num_layers = 1, .output = ra::Output::all};
+constexpr ra::Options options{.embed_dim = 4,
+                              .hidden_size = 4,
+                              .num_heads = 2,
+                              .num_chunks = 3,
+                              .num_layers = 1,
+                              .output = ra::Output::all};
+constexpr ra::Options other_heads{.embed_dim = 4,
+                                  .hidden_size = 4,
+                                  .num_heads = 1,
+                                  .num_chunks = 3,
+                                  .num_layers = 1,
+                                  .output = ra::Output::all};
 
 /// On three ranks, of which each calls forward(rank, tokens, ring).
 void run(const auto& forward) {
@@ -36,8 +44,9 @@ TEST_CASE("ranks agree: alike, they compute") {
 }
 
 TEST_CASE("ranks agree: other weights are found out, and the rank is named") {
-    CHECK_REFUSES(run([&](int rank, const auto& x, auto& ring) { ra::build<options>(rank == 1 ? 2 : 1)(x, ring); }),
-                  "rank 1 has weights", "rank 0");
+    CHECK_REFUSES(
+        run([&](int rank, const auto& x, auto& ring) { ra::build<options>(rank == 1 ? 2 : 1)(x, ring); }),
+        "rank 1 has weights", "rank 0");
     CHECK_REFUSES(run([&](int rank, const auto& x, auto& ring) {
                       auto model = ra::build<options>(1);
                       if (rank == 2) model.body.transformer.final_norm.beta(3) = -0.0f;
@@ -72,7 +81,8 @@ TEST_CASE("replicas: gradients add up in the order of the ranks") {
     auto sum = of_rank(0);
     for (const int rank : {1, 2}) {
         const auto part = of_rank(rank);
-        ra::for_each_parameter_in_step([](std::string_view, const auto& from, auto& to) { to += from; }, part, sum);
+        ra::for_each_parameter_in_step([](std::string_view, const auto& from, auto& to) { to += from; }, part,
+                                       sum);
     }
     ra::ThreadRing::run(3, [&](ra::ThreadRing& ring) {
         auto gradient = of_rank(ring.rank());

@@ -81,8 +81,7 @@ TEST_CASE("a user's own composition has the same bits on any number of ranks") {
         std::vector<ra::Tensor<double, 3>> parts(static_cast<std::size_t>(ranks));
         ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
             const ra::Share share(ra::ChunkLayout(8, 3), ring.rank(), ranks);
-            parts[std::size_t(ring.rank())] =
-                model(ra::tokens_of(x, share), ring);
+            parts[std::size_t(ring.rank())] = model(ra::tokens_of(x, share), ring);
         });
         CHECK(compare::same_bits(tensors::join(parts, 1), whole));
     }

@@ -1,6 +1,6 @@
-// How much memory attention needs on a rank beyond the layer's own tensors, in blocks [tokens of the rank, width]: keys
-// take one, values one. Ring Attention (2310.01889, section 3) promises six, of which it counts queries and output, which
-// are the layer's own.
+// How much memory attention needs on a rank beyond the layer's own tensors, in blocks [tokens of the rank,
+// width]: keys take one, values one. Ring Attention (2310.01889, section 3) promises six, of which it counts
+// queries and output, which are the layer's own.
 
 #include <barrier>
 #include <string>
@@ -56,8 +56,8 @@ void backward(ra::ThreadRing& ring, const ra::Share& share, const ra::Mask& mask
     };
     ra::attend_backward<float>(
         ring, share, shape, mask,
-        {heads(own.query, shape.head_dim), heads(own.d_output, shape.head_dim), heads(own.output, shape.head_dim),
-         heads(own.log_sum_exp, 1), std::as_const(own.key_value).views(),
+        {heads(own.query, shape.head_dim), heads(own.d_output, shape.head_dim),
+         heads(own.output, shape.head_dim), heads(own.log_sum_exp, 1), std::as_const(own.key_value).views(),
          LayerTensors::heads(own.d_query.data(), shape.head_dim), own.d_key_value.views()},
         own.key_value);
 }

@@ -24,7 +24,8 @@ AttentionRun<T> run_on_ranks(const AttentionCase<T>& c, const ra::AttentionOptio
                           {c.q, c.q, c.q}};  // all to be written over
     std::mutex mutex;
     ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
-        const ra::Share share = ra::share(ring, ra::Index(c.shape.seq_len), options.num_chunks, options.layout);
+        const ra::Share share =
+            ra::share(ring, ra::Index(c.shape.seq_len), options.num_chunks, options.layout);
         const AttentionRun<T> own = support::run_rank(c, options, ring);
         const std::lock_guard lock(mutex);
         ra::put_tokens(own.result.output, share, whole.result.output, 2);
@@ -41,8 +42,8 @@ void check_ranks(const oracle::AttentionShape& shape, Scores scores, const ra::A
     const AttentionCase<T> c(shape, scores);
     const auto alone = support::run(c, options);
     for (int ranks = 1; ranks <= options.num_chunks; ++ranks) {
-        INFO(support::name_of(options.layout), ", ", shape.seq_len, " tokens, ", options.num_chunks, " chunks, ",
-             ranks, " ranks, causal ", options.causal);
+        INFO(support::name_of(options.layout), ", ", shape.seq_len, " tokens, ", options.num_chunks,
+             " chunks, ", ranks, " ranks, causal ", options.causal);
         CHECK(support::same_bits(run_on_ranks(c, options, ranks), alone));
     }
 }

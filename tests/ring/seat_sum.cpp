@@ -50,7 +50,8 @@ TEST_CASE("seat sum: rank 0's total, then the seats' contributions in order, on 
         ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
             // Of the orders in which these could be added, only one gives this result.
             const double large = 0x1p53;
-            std::vector<double> total(70000, ring.rank() == 0 ? large : -7), one(total.size(), 1), minus(total.size(), -large);
+            std::vector<double> total(70000, ring.rank() == 0 ? large : -7), one(total.size(), 1),
+                minus(total.size(), -large);
             ra::List<ra::JoinedSpan<const double>> contributions;
             if (ring.rank() == 0) contributions.push_back(std::span<const double>(one));
             if (ring.rank() == ranks - 1) contributions.push_back(std::span<const double>(minus));

@@ -37,9 +37,11 @@ AttentionRun<T> part_of(const AttentionRun<T>& whole, const ra::Share& share) {
     return part;
 }
 
-/// check(shape, scores, options) on few tokens: of every layout and number of chunks, with seats that are empty.
+/// check(shape, scores, options) on few tokens: of every layout and number of chunks, with seats that are
+/// empty.
 void for_each_small_case(auto&& check) {
-    // Backward, what travels does so in up to 4 parts, by heads of batch entries: there are parts of 1, and of 2 and 1.
+    // Backward, what travels does so in up to 4 parts, by heads of batch entries: there are parts of 1, and
+    // of 2 and 1.
     constexpr std::pair<std::size_t, std::size_t> heads_of_batch[] = {{2, 2}, {1, 5}, {1, 1}, {3, 1}};
     std::size_t turn = 0;
     for (const ra::Layout layout : every_layout)

@@ -17,7 +17,9 @@ using Positions = std::vector<ra::Index>;
 constexpr ra::Layout every_layout[] = {ra::Layout::contiguous, ra::Layout::zigzag, ra::Layout::striped};
 
 /// For messages, to which a const char* is an address.
-inline std::string name_of(ra::Layout layout) { return ra::name_of(layout); }
+inline std::string name_of(ra::Layout layout) {
+    return ra::name_of(layout);
+}
 
 /// Numbers 0 ... total - 1 in so many runs of neighbours; the first are longer by one.
 inline std::vector<Positions> cut(ra::Index total, ra::Index parts) {

@@ -30,6 +30,6 @@ TEST_CASE("next tokens: what follows each, wherever it is at home") {
 
 TEST_CASE("next tokens: tokens that are not those of the share are refused") {
     ra::LocalRing ring;
-    CHECK_REFUSES(ra::next_tokens(ra::Tensor<ra::Token, 2>(2, 6), ra::share(ring, 7, 2), ring), "tokens", "[2, 6]",
-                  "[2, 7]");
+    CHECK_REFUSES(ra::next_tokens(ra::Tensor<ra::Token, 2>(2, 6), ra::share(ring, 7, 2), ring), "tokens",
+                  "[2, 6]", "[2, 7]");
 }

@@ -7,8 +7,8 @@
 
 namespace ring_attention {
 
-/// A sum of doubles that does not depend on their order: they are taken as multiples of 2^-60, whose sum is not
-/// rounded. For up to 2^30 numbers below 2^32 in magnitude; those beyond that count as infinite.
+/// A sum of doubles that does not depend on their order: they are taken as multiples of 2^-60, whose sum is
+/// not rounded. For up to 2^30 numbers below 2^32 in magnitude; those beyond that count as infinite.
 class ExactSum {
   public:
     void add(double number) {

@@ -15,8 +15,8 @@
 
 namespace ring_attention {
 
-/// A hash of 64 bits, at the speed of memory: by it ranks find out whether they hold the same bits. Not a digest to
-/// be kept: it may change with the version of the library, and depends on the byte order.
+/// A hash of 64 bits, at the speed of memory: by it ranks find out whether they hold the same bits. Not a
+/// digest to be kept: it may change with the version of the library, and depends on the byte order.
 inline std::uint64_t fingerprint(std::span<const std::byte> bytes, std::uint64_t seed = 0) {
     constexpr std::uint64_t odd = 0x9e3779b97f4a7c15u;  // 2^64 / golden ratio
     constexpr std::uint64_t other_odd = 0xb5297a4d3f84d5b5u;

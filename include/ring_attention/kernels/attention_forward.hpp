@@ -184,8 +184,8 @@ class QueryBlock {
     void absorb_tile(Index first, const detail::VisibleKeys<T>& visible, MatrixView<const T> key,
                      MatrixView<const T> value) {
         std::fill_n(new_maximum_, lanes, -std::numeric_limits<T>::infinity());
-        detail::multiply_panel<vectors>(visible.scores_of(key.rows), detail::unpacked_strips<T>(key), query_ + first * head_dim_,
-                                        lanes, detail::whole_depth(head_dim_),
+        detail::multiply_panel<vectors>(visible.scores_of(key.rows), detail::unpacked_strips<T>(key),
+                                        query_ + first * head_dim_, lanes, detail::whole_depth(head_dim_),
                                         detail::StoreScores<T>{scores_, new_maximum_, visible.all});
         if (visible.all < visible.any) detail::mask_scores<T>(visible, scores_, new_maximum_);
         softmax<vectors>(first, visible.any);
@@ -228,7 +228,8 @@ class QueryBlock {
         const MatrixView<const T> rows = finite.rows();
         T* const output = output_ + first * head_dim_;
         detail::multiply_panel<vectors>(head_dim_, detail::unpacked_strips<T>(rows.transposed()), scores_,
-                                        lanes, detail::whole_depth(rows.rows), detail::DecayAndAdd<T>{output, decay_});
+                                        lanes, detail::whole_depth(rows.rows),
+                                        detail::DecayAndAdd<T>{output, decay_});
         for (const Index j : finite.wild())
             for (Index lane = 0; lane < lanes; ++lane)
                 if (T(j) < visible.count[std::size_t(lane)])

@@ -48,13 +48,13 @@ struct VisibleKeys {
     /// Where the last strip ends of which some query sees something.
     Index end_of_strips() const { return ceil_div(any, ProductTile<T>::rows) * ProductTile<T>::rows; }
 
-    /// How many of the tile's keys forward computes scores of: whole strips, as long as it takes away from them what
-    /// is too much.
+    /// How many of the tile's keys forward computes scores of: whole strips, as long as it takes away from
+    /// them what is too much.
     Index scores_of(Index num_keys) const { return all < any ? std::min(num_keys, end_of_strips()) : any; }
 };
 
-/// Calls f(vectors, first, count) for the tiles of so many queries: `vectors`, a constant, is how many vectors
-/// the queries [first, first + count) fill.
+/// Calls f(vectors, first, count) for the tiles of so many queries: `vectors`, a constant, is how many
+/// vectors the queries [first, first + count) fill.
 template <Real T>
 void for_each_tile(Index queries, auto&& f) {
     constexpr Index lanes = AttentionTile<T>::lanes;

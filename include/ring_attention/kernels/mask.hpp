@@ -42,7 +42,8 @@ struct TokenRun {
     /// How many of the tokens stand at or before the position: those with index 0 ... result - 1.
     Index count_up_to(Index position) const {
         if (gap == 0) return count_in_run(position, count);
-        return count_in_run(position, gap_at) + std::max<Index>(0, count_in_run(position - gap, count) - gap_at);
+        return count_in_run(position, gap_at) +
+               std::max<Index>(0, count_in_run(position - gap, count) - gap_at);
     }
 
     bool operator==(const TokenRun&) const = default;

@@ -131,8 +131,8 @@ Strips<T> unpacked_strips(MatrixView<const T> a) {
     return {a.data, a.row_stride, a.col_stride, ProductTile<T>::rows * a.row_stride};
 }
 
-/// `rows` rows of a by one panel of b. Of the strip of rows [i, last], columns within(i, last) of a are looked
-/// at, and these rows of b.
+/// `rows` rows of a by one panel of b. Of the strip of rows [i, last], columns within(i, last) of a are
+/// looked at, and these rows of b.
 template <int vectors, Real T, class Finish>
 void multiply_panel(Index rows, const Strips<T>& a, const T* b, Index b_row, auto&& within,
                     const Finish& finish) {

@@ -16,8 +16,8 @@ struct DropoutPlace {
     DropoutSite site{};
 };
 
-/// What can be passed to forward() in place of a Dropout: masks from elsewhere. Where they have a key(), ranks whose
-/// keys differ are found out.
+/// What can be passed to forward() in place of a Dropout: masks from elsewhere. Where they have a key(),
+/// ranks whose keys differ are found out.
 template <class M>
 concept DropoutMasks = requires(const M& masks, const DropoutPlace& place, std::span<std::uint8_t> keep) {
     masks.keep(place, Index(), Index(), double(), keep);

@@ -16,10 +16,9 @@ using SequenceModel =
 
 /// Tokens [batch, seq_len] => logits [batch, seq_len, vocabulary].
 template <LanguageOptions options, class T = float>
-using LanguageModel =
-    Model<LanguageBody<detail::CheckedLanguage<options>::of_layers, T>,
-          detail::CheckedLanguage<options>::options.num_chunks, Output::all,
-          detail::CheckedLanguage<options>::options.layout>;
+using LanguageModel = Model<LanguageBody<detail::CheckedLanguage<options>::of_layers, T>,
+                            detail::CheckedLanguage<options>::options.num_chunks, Output::all,
+                            detail::CheckedLanguage<options>::options.layout>;
 
 namespace detail {
 

@@ -12,8 +12,8 @@ namespace ring_attention {
 
 namespace detail {
 
-/// The parameters of a model one after the other, in the order of the walk: as one baton, whose parts run through
-/// the ranks like a pipeline.
+/// The parameters of a model one after the other, in the order of the walk: as one baton, whose parts run
+/// through the ranks like a pipeline.
 template <class T, Visitable Model>
 JoinedSpan<T> joined_parameters(Model& model) {
     JoinedSpan<T> all;
@@ -44,8 +44,8 @@ void add_seat_gradients(Model& gradient, R& ring, const Share& share, Index batc
     add_in_seat_order(ring, detail::joined_parameters<T>(gradient), contributions);
 }
 
-/// Replaces each rank's gradient by the sum of all, in the order of the ranks. For replicas of a model, which have
-/// trained on parts of a batch: here a rank is a replica.
+/// Replaces each rank's gradient by the sum of all, in the order of the ranks. For replicas of a model, which
+/// have trained on parts of a batch: here a rank is a replica.
 template <Visitable Model, Ring R>
 void add_over_ranks(R& ring, Model& gradient) {
     using T = typename Model::Scalar;

@@ -26,7 +26,8 @@ Matrix<T> pool_last(const Matrix<T>& last, Index batch, Index width, R& ring) {
     List<JoinedSpan<const T>> contributions;
     if (last.rows() > 0) contributions.push_back(detail::numbers_of(last));
     Matrix<T> pooled = Matrix<T>::Zero(batch, width);
-    add_in_seat_order(ring, JoinedSpan<T>(std::span(pooled.data(), std::size_t(pooled.size()))), contributions);
+    add_in_seat_order(ring, JoinedSpan<T>(std::span(pooled.data(), std::size_t(pooled.size()))),
+                      contributions);
     return pooled;
 }
 
@@ -41,7 +42,8 @@ Matrix<T> pool_mean(const Matrix<T>& rows, Index batch, Index width, const Share
     List<JoinedSpan<const T>> contributions;
     for (const Matrix<T>& sum : sums) contributions.push_back(detail::numbers_of(sum));
     Matrix<T> pooled = Matrix<T>::Zero(batch, width);
-    add_in_seat_order(ring, JoinedSpan<T>(std::span(pooled.data(), std::size_t(pooled.size()))), contributions);
+    add_in_seat_order(ring, JoinedSpan<T>(std::span(pooled.data(), std::size_t(pooled.size()))),
+                      contributions);
     return pooled / T(share.layout().seq_len());
 }
 

@@ -12,8 +12,8 @@
 namespace ring_attention {
 
 struct AttentionOptions {
-    Index num_chunks = 1;  ///< seats of the ring; changes the result by rounding only
-    bool causal = true;    ///< a query sees the keys at its position and before
+    Index num_chunks = 1;                ///< seats of the ring; changes the result by rounding only
+    bool causal = true;                  ///< a query sees the keys at its position and before
     Layout layout = Layout::contiguous;  ///< which tokens sit at which seat; by rounding only, too
 };
 
@@ -60,8 +60,8 @@ OperatorPlan plan_attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const 
     return {share, {shape[0], shape[1], shape[3]}, {options.causal}};
 }
 
-/// A tensor [batch, heads, tokens of the rank] or [..., head_dim], seen seat by seat: where it lies if the tokens
-/// of a seat are neighbours in it, else in a copy.
+/// A tensor [batch, heads, tokens of the rank] or [..., head_dim], seen seat by seat: where it lies if the
+/// tokens of a seat are neighbours in it, else in a copy.
 template <class T>
 class SeatedTensor {
   public:
@@ -69,7 +69,8 @@ class SeatedTensor {
 
     SeatedTensor(T* numbers, Index width, const OperatorPlan& plan)
         : plan_(plan), all_(HeadsView<T>::head_by_head(numbers, plan.shape, plan.share.num_tokens(), width)) {
-        const bool in_place = plan.share.layout().layout() == Layout::contiguous || plan.share.num_seats() < 2;
+        const bool in_place =
+            plan.share.layout().layout() == Layout::contiguous || plan.share.num_seats() < 2;
         if (!in_place) copy_.resize(plan.shape.batch_heads() * plan.share.num_tokens() * width);
         seats_.reserve(std::size_t(plan.share.num_seats()));
         for (Index seat = 0; seat < plan.share.num_seats(); ++seat) {
@@ -87,7 +88,8 @@ class SeatedTensor {
     /// Brings what was written to the seats to the tensor.
     void leave() const {
         if (copy_.size() > 0)
-            for_each_row([](T* in_tensor, T* at_seat, Index width) { std::copy_n(at_seat, width, in_tensor); });
+            for_each_row(
+                [](T* in_tensor, T* at_seat, Index width) { std::copy_n(at_seat, width, in_tensor); });
     }
 
   private:
@@ -159,7 +161,8 @@ template <class T, Ring R>
 AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
                              const AttentionOptions& options, R& ring) {
     const detail::OperatorPlan plan = detail::plan_attention(q, k, v, options, ring);
-    const auto query = detail::seated(q, plan), key = detail::seated(k, plan), value = detail::seated(v, plan);
+    const auto query = detail::seated(q, plan), key = detail::seated(k, plan),
+               value = detail::seated(v, plan);
     const KeyValues<const T> key_value = detail::key_values(key.seats(), value.seats(), plan);
     const Travellers<T> travellers = detail::travellers_of<T>(key_value, plan);
     AttentionResult<T> result{Tensor<T, 4>(q.dimensions()),
@@ -198,18 +201,19 @@ AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tens
         tensor.setZero();
         return tensor;
     };
-    const auto query = detail::seated(q, plan), key = detail::seated(k, plan), value = detail::seated(v, plan);
+    const auto query = detail::seated(q, plan), key = detail::seated(k, plan),
+               value = detail::seated(v, plan);
     const KeyValues<const T> key_value = detail::key_values(key.seats(), value.seats(), plan);
     const Travellers<T> travellers = detail::travellers_of<T>(key_value, plan);
     AttentionGradient<T> gradient{zeros(), zeros(), zeros()};
     const auto d_query = detail::seated(gradient.query, plan), d_key = detail::seated(gradient.key, plan),
                d_value = detail::seated(gradient.value, plan);
-    attend_backward<T>(ring, plan.share, plan.shape, plan.mask,
-                       {query.seats(), detail::seated(d_output, plan).seats(),
-                        detail::seated(result.output, plan).seats(),
-                        detail::seated(result.log_sum_exp, plan).seats(), key_value, d_query.seats(),
-                        detail::key_values(d_key.seats(), d_value.seats(), plan)},
-                       travellers);
+    attend_backward<T>(
+        ring, plan.share, plan.shape, plan.mask,
+        {query.seats(), detail::seated(d_output, plan).seats(), detail::seated(result.output, plan).seats(),
+         detail::seated(result.log_sum_exp, plan).seats(), key_value, d_query.seats(),
+         detail::key_values(d_key.seats(), d_value.seats(), plan)},
+        travellers);
     for (const auto* tensor : {&d_query, &d_key, &d_value}) tensor->leave();
     return gradient;
 }

@@ -38,8 +38,8 @@ struct QueryPlace {
 };
 
 /// A head after the other, so that its keys and values stay in the cache. Later queries first: where the mask
-/// is causal they take longest, and the last task to be taken should be a short one. Tokens before and after the
-/// gap of a seat are not of one block, still less of one tile: they see other keys.
+/// is causal they take longest, and the last task to be taken should be a short one. Tokens before and after
+/// the gap of a seat are not of one block, still less of one tile: they see other keys.
 inline List<QueryPlace> query_places(const List<TokenRun>& seats, const HeadShape& shape, Index max_queries) {
     List<QueryPlace> places;
     Index blocks_of_a_head = 0;
@@ -87,12 +87,12 @@ struct QueriesSoFar {
 
 }  // namespace detail
 
-/// The queries of this rank's seats attend to the keys and values of all; `sent` are its own, as they travel (not
-/// needed on a ring of one rank).
+/// The queries of this rank's seats attend to the keys and values of all; `sent` are its own, as they travel
+/// (not needed on a ring of one rank).
 template <class T, Ring R>
 void attend(R& ring, const Share& share, const HeadShape& shape, const Mask& mask,
-            const SeatQueries<T>& queries, const KeyValues<const T>& key_value,
-            const Travellers<T>& sent, const SeatAttention<T>& result) {
+            const SeatQueries<T>& queries, const KeyValues<const T>& key_value, const Travellers<T>& sent,
+            const SeatAttention<T>& result) {
     const List<detail::QueryPlace> places =
         detail::query_places(queries.tokens, shape, detail::queries_at_once<T>(queries.tokens, shape));
     const T scale = detail::score_scale<T>(shape);

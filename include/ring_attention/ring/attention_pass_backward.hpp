@@ -61,7 +61,8 @@ struct BlockPairs {
     }
 };
 
-/// The meetings of a visit, backward, of some of the heads; what visits, and its gradients, are of these alone.
+/// The meetings of a visit, backward, of some of the heads; what visits, and its gradients, are of these
+/// alone.
 template <class T>
 void meet_backward(const Visit& visit, const Share& share, const HeadShape& shape, const Mask& mask,
                    const SeatGradientViews<T>& own, const List<RowVector<T>>& dots, const Run& heads,
@@ -90,15 +91,14 @@ void meet_backward(const Visit& visit, const Share& share, const HeadShape& shap
     };
     const auto for_each_seat_pair = [&](auto&& f) {
         for (const Meeting meeting : visit.meetings)
-            for_each_pair(meeting, share.num_seats(), Index(visitors.size()),
-                          [&](Index query_seat, Index key_seat) {
-                              const TokenRun queries = share.tokens(query_seat),
-                                             keys = visitors[std::size_t(key_seat)].tokens;
-                              if (!mask.any_visible(queries, keys)) return;
-                              f(query_seat, key_seat,
-                                BlockPairs{ceil_div(queries.count, Block::queries),
-                                           ceil_div(keys.count, Block::keys)});
-                          });
+            for_each_pair(
+                meeting, share.num_seats(), Index(visitors.size()), [&](Index query_seat, Index key_seat) {
+                    const TokenRun queries = share.tokens(query_seat),
+                                   keys = visitors[std::size_t(key_seat)].tokens;
+                    if (!mask.any_visible(queries, keys)) return;
+                    f(query_seat, key_seat,
+                      BlockPairs{ceil_div(queries.count, Block::queries), ceil_div(keys.count, Block::keys)});
+                });
     };
     // The orders are the same: heads side by side where there are enough for the threads, else blocks.
     if (heads.count % num_threads() == 0 || heads.count > 4 * num_threads())

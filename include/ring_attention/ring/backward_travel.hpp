@@ -14,13 +14,16 @@
 namespace ring_attention::detail {
 
 /// In how many parts keys and values, and their gradients, travel in backward.
-inline Index num_travelling_parts(const HeadShape& shape) { return std::min<Index>(4, shape.batch_heads()); }
+inline Index num_travelling_parts(const HeadShape& shape) {
+    return std::min<Index>(4, shape.batch_heads());
+}
 
-/// In backward, keys and values travel around the ring once more, and their gradients with them, which end at home.
-/// A rank adds to the gradients before it sends them on: were they one message, they could travel only while nobody
-/// computes. So all travel in parts, of some of the heads each, while a rank is at work on other parts. Of keys and
-/// values no more than two parts are on their way at a time, of gradients one: with four parts, what visits and what
-/// arrives takes 3 and 5/2 blocks of [tokens, width], where two whole messages each would take 8.
+/// In backward, keys and values travel around the ring once more, and their gradients with them, which end at
+/// home. A rank adds to the gradients before it sends them on: were they one message, they could travel only
+/// while nobody computes. So all travel in parts, of some of the heads each, while a rank is at work on other
+/// parts. Of keys and values no more than two parts are on their way at a time, of gradients one: with four
+/// parts, what visits and what arrives takes 3 and 5/2 blocks of [tokens, width], where two whole messages
+/// each would take 8.
 ///
 /// What no other rank needs stays at home, and so do its gradients.
 template <class T, Ring R>
@@ -37,8 +40,8 @@ class BackwardTravel {
         }
     }
 
-    /// Calls meet(visit, heads, visitors, gradients) at every hop for every part: keys and values of visitors, and
-    /// gradients of them, to be added to; both of `heads` alone.
+    /// Calls meet(visit, heads, visitors, gradients) at every hop for every part: keys and values of
+    /// visitors, and gradients of them, to be added to; both of `heads` alone.
     void run(auto&& meet) {
         for (int hop = 0; hop < share_.ranks(); ++hop)
             for (Part& part : parts_) {
@@ -117,10 +120,11 @@ class BackwardTravel {
         const bool sends = hops_to_travel(share_.of_neighbour(hop), mask_) > hop,
                    receives = hops_to_travel(next_home, mask_) > hop;
         if (receives) part.key_value.arriving = Travellers<T>(next_home, part.shape);
-        const auto present = hop == 0 ? sent_.bytes(part.heads) : std::as_const(part.key_value.present).bytes();
-        key_values_.depart(part, ring_.start_exchange(Channel::key_value,
-                                                      sends ? present : std::span<const std::byte>(),
-                                                      part.key_value.arriving.bytes()));
+        const auto present =
+            hop == 0 ? sent_.bytes(part.heads) : std::as_const(part.key_value.present).bytes();
+        key_values_.depart(
+            part, ring_.start_exchange(Channel::key_value, sends ? present : std::span<const std::byte>(),
+                                       part.key_value.arriving.bytes()));
     }
 
     void meet_present(Part& part, int hop, auto& meet) {
@@ -142,9 +146,9 @@ class BackwardTravel {
         gradients_.make_room();
         const Share next_home = share_.of_neighbour(hop + 1);  // in the end this rank's own
         if (travels(next_home)) part.gradient.arriving = Travellers<T>(next_home, part.shape);
-        gradients_.depart(part, ring_.start_exchange(Channel::gradient,
-                                                     std::as_const(part.gradient.present).bytes(),
-                                                     part.gradient.arriving.bytes()));
+        gradients_.depart(
+            part, ring_.start_exchange(Channel::gradient, std::as_const(part.gradient.present).bytes(),
+                                       part.gradient.arriving.bytes()));
     }
 
     KeyValues<const T> own_of(const Part& part) const { return of_part(own_, part); }

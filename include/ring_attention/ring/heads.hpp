@@ -40,8 +40,8 @@ struct HeadsView {
     /// [tokens, width] of head number batch * heads + head.
     MatrixView<T> operator()(Index batch_head) const {
         const Index number = first_head + batch_head;
-        return {data + number / heads * batch_stride + number % heads * head_stride, tokens, width, token_stride,
-                1};
+        return {data + number / heads * batch_stride + number % heads * head_stride, tokens, width,
+                token_stride, 1};
     }
 
     /// Head number `first` and those after it.
@@ -69,7 +69,9 @@ struct KeyValueView {
     TokenRun tokens;
     HeadsView<T> key, value;
 
-    KeyValueView from_head(Index first) const { return {tokens, key.from_head(first), value.from_head(first)}; }
+    KeyValueView from_head(Index first) const {
+        return {tokens, key.from_head(first), value.from_head(first)};
+    }
 
     operator KeyValueView<const T>() const requires(!std::is_const_v<T>) { return {tokens, key, value}; }
 };

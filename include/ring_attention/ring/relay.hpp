@@ -11,8 +11,8 @@ namespace ring_attention {
 
 namespace detail {
 
-/// Takes a baton from one rank and hands it on to another, part by part: while a part is looked at, the next ones are
-/// on their way here, and the ones before on theirs from here. From or to nobody: -1.
+/// Takes a baton from one rank and hands it on to another, part by part: while a part is looked at, the next
+/// ones are on their way here, and the ones before on theirs from here. From or to nobody: -1.
 template <class Ring>
 class BatonParts {
   public:
@@ -34,7 +34,8 @@ class BatonParts {
 
   private:
     static constexpr std::size_t part_size = std::size_t(1) << 18, ahead = 4;
-    using Message = decltype(std::declval<Ring&>().start_send(0, Channel::baton, std::span<const std::byte>()));
+    using Message =
+        decltype(std::declval<Ring&>().start_send(0, Channel::baton, std::span<const std::byte>()));
 
     std::span<std::byte> part(std::size_t offset) const {
         return baton_.subspan(offset, std::min(part_size, baton_.size() - offset));
@@ -59,15 +60,20 @@ class BatonParts {
 
 }  // namespace detail
 
-/// Ring::relay for rings that can start_send(rank, channel, bytes) and start_receive(rank, channel, bytes): the
-/// baton runs through the ranks in parts, so that they work side by side.
+/// Ring::relay for rings that can start_send(rank, channel, bytes) and start_receive(rank, channel, bytes):
+/// the baton runs through the ranks in parts, so that they work side by side.
 template <class Ring>
 void relay_in_parts(Ring& ring, std::span<std::byte> baton, auto&& add) {
     const int rank = ring.rank(), last = ring.ranks() - 1;
     detail::BatonParts(ring, baton, rank - 1, rank < last ? rank + 1 : -1).pass(add);
     if (last == 0) return;
     // The result goes from the last rank to 0, 1, ..., last - 1.
-    const int from = rank == last ? -1 : rank == 0 ? last : rank - 1, to = rank == last ? 0 : rank == last - 1 ? -1 : rank + 1;
+    const int from = rank == last ? -1
+                     : rank == 0  ? last
+                                  : rank - 1,
+              to = rank == last       ? 0
+                   : rank == last - 1 ? -1
+                                      : rank + 1;
     detail::BatonParts(ring, baton, from, to).pass([](std::span<std::byte>, std::size_t) {});
 }
 

@@ -21,8 +21,8 @@ struct AnyAddition {
 ///
 /// start_exchange(channel, sent, received) begins to send to the rank before and to receive from the rank
 /// after, one hop of the ring; what it returns ends the hop with finish(), until when neither buffer may be
-/// touched. Where there is nothing to send (an empty span) nothing is sent, and the neighbour expects nothing.
-/// What start_exchange returns can be moved.
+/// touched. Where there is nothing to send (an empty span) nothing is sent, and the neighbour expects
+/// nothing. What start_exchange returns can be moved.
 ///
 /// relay(baton, add) hands a baton from rank 0 to the last rank. Each calls add(part, offset) on consecutive
 /// parts of it in turn; in the end every rank holds what the last one made of it. So a sum has one order,

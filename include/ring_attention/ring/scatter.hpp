@@ -15,20 +15,23 @@ namespace ring_attention {
 
 namespace detail {
 
-/// Calls f(number in the whole, number in the part, how many) for the runs of neighbours that the part and the whole
-/// have in common.
+/// Calls f(number in the whole, number in the part, how many) for the runs of neighbours that the part and
+/// the whole have in common.
 template <std::size_t rank>
-void for_each_common_run(const std::array<Index, rank>& whole, const Share& share, std::size_t axis, auto&& f) {
+void for_each_common_run(const std::array<Index, rank>& whole, const Share& share, std::size_t axis,
+                         auto&& f) {
     Index outer = 1, inner = 1;
     for (std::size_t i = 0; i < rank; ++i) (i < axis ? outer : inner) *= i == axis ? 1 : whole[i];
     const List<Index> positions = share.positions();
     for (Index o = 0; o < outer; ++o)
         for (std::size_t i = 0; i < positions.size(); ++i)
-            f((o * whole[axis] + positions[i]) * inner, (o * Index(positions.size()) + Index(i)) * inner, inner);
+            f((o * whole[axis] + positions[i]) * inner, (o * Index(positions.size()) + Index(i)) * inner,
+              inner);
 }
 
 template <std::size_t rank>
-void require_tokens(const char* what, const std::array<Index, rank>& shape, std::size_t axis, Index expected) {
+void require_tokens(const char* what, const std::array<Index, rank>& shape, std::size_t axis,
+                    Index expected) {
     if (axis >= rank || shape[axis] != expected)
         throw ShapeError(std::string(what) + " has shape " + shape_text(shape) + ", expected " +
                          std::to_string(expected) + " tokens on axis " + std::to_string(axis));
@@ -50,9 +53,11 @@ Tensor<T, rank> tokens_of(const Tensor<T, rank>& whole, const Share& share, std:
     return part;
 }
 
-/// Writes the tokens of a share to their places in the whole sequence. Throws ShapeError where they do not fit.
+/// Writes the tokens of a share to their places in the whole sequence. Throws ShapeError where they do not
+/// fit.
 template <class T, int rank>
-void put_tokens(const Tensor<T, rank>& part, const Share& share, Tensor<T, rank>& whole, std::size_t axis = 1) {
+void put_tokens(const Tensor<T, rank>& part, const Share& share, Tensor<T, rank>& whole,
+                std::size_t axis = 1) {
     detail::require_tokens("the whole", whole.dimensions(), axis, share.layout().seq_len());
     auto extents = whole.dimensions();
     extents[axis] = share.num_tokens();
@@ -65,7 +70,8 @@ void put_tokens(const Tensor<T, rank>& part, const Share& share, Tensor<T, rank>
 
 /// A ring whose ranks can send to each other, and not to their neighbours only.
 template <class R>
-concept MessageRing = Ring<R> && requires(R& ring, std::span<const std::byte> sent, std::span<std::byte> received) {
+concept MessageRing = Ring<R> &&
+    requires(R& ring, std::span<const std::byte> sent, std::span<std::byte> received) {
     ring.send(0, Channel::baton, sent);
     ring.receive(0, Channel::baton, received);
 };

@@ -23,8 +23,8 @@ class JoinedSpan {
 
     std::size_t size() const { return size_; }
 
-    /// Calls f(run, offset) for the runs of neighbours in memory that [first, first + count) consists of; offset is
-    /// that of the run from `first`.
+    /// Calls f(run, offset) for the runs of neighbours in memory that [first, first + count) consists of;
+    /// offset is that of the run from `first`.
     void for_each_run(std::size_t first, std::size_t count, auto&& f) const {
         const std::size_t end = first + count;
         auto piece = std::upper_bound(pieces_.begin(), pieces_.end(), first,
@@ -56,9 +56,10 @@ void add_in_seat_order(R& ring, const JoinedSpan<T>& total, const List<JoinedSpa
     });
     relay_numbers(ring, std::span(baton), [&](std::span<T> part, Index first) {
         for (const JoinedSpan<const T>& seat : contributions)
-            seat.for_each_run(std::size_t(first), part.size(), [&](std::span<const T> run, std::size_t offset) {
-                for (std::size_t i = 0; i < run.size(); ++i) part[offset + i] += run[i];
-            });
+            seat.for_each_run(std::size_t(first), part.size(),
+                              [&](std::span<const T> run, std::size_t offset) {
+                                  for (std::size_t i = 0; i < run.size(); ++i) part[offset + i] += run[i];
+                              });
     });
     total.for_each_run(0, total.size(), [&](std::span<T> run, std::size_t offset) {
         std::copy_n(baton.begin() + std::ptrdiff_t(offset), run.size(), run.begin());

@@ -6,8 +6,8 @@
 
 #include <ring_attention/core/parallel.hpp>
 #include <ring_attention/core/types.hpp>
-#include <ring_attention/ring/share.hpp>
 #include <ring_attention/ring/ring.hpp>
+#include <ring_attention/ring/share.hpp>
 
 namespace ring_attention {
 

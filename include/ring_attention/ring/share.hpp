@@ -75,8 +75,8 @@ class Share {
     Run seats_;
 };
 
-/// The tokens that this rank of a ring is to hold of a sequence. Throws ShapeError where seq_len or num_chunks
-/// is below 1, RingError where there are more ranks than chunks.
+/// The tokens that this rank of a ring is to hold of a sequence. Throws ShapeError where seq_len or
+/// num_chunks is below 1, RingError where there are more ranks than chunks.
 template <Ring R>
 Share share(const R& ring, Index seq_len, Index num_chunks, Layout layout = Layout::contiguous) {
     return {ChunkLayout(seq_len, num_chunks, layout), ring.rank(), ring.ranks()};

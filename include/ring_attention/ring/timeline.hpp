@@ -22,8 +22,8 @@ struct TimelineEvent {
 /// The events of one rank. Any thread may add one.
 class Timeline {
   public:
-    /// `now` is the rank's clock; without it, time since some point in the past that all processes of a machine
-    /// share.
+    /// `now` is the rank's clock; without it, time since some point in the past that all processes of a
+    /// machine share.
     explicit Timeline(std::function<double()> now = seconds_of_machine) : now_(std::move(now)) {}
 
     double now() const { return now_(); }

@@ -30,8 +30,8 @@ std::size_t key_value_bytes(const Share& home, const HeadShape& shape) {
 
 }  // namespace detail
 
-/// What a rank sends on Channel::key_value in attention(). In attention_backward() it sends the same bytes again, in
-/// messages_backward(shape) messages for each of these.
+/// What a rank sends on Channel::key_value in attention(). In attention_backward() it sends the same bytes
+/// again, in messages_backward(shape) messages for each of these.
 template <class T>
 Traffic key_value_traffic(const Share& share, const HeadShape& shape, const Mask& mask) {
     Traffic traffic;

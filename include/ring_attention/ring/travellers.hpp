@@ -7,9 +7,10 @@
 
 namespace ring_attention {
 
-/// What goes around the ring: a key and a value (or the gradients of both) for every seat of one rank, in one piece
-/// of memory, which is one message: for each head of each batch entry, a seat after the other, [tokens, head_dim] of
-/// keys and then of values. The attention kernels read it as it lies, and some of the heads are a message too.
+/// What goes around the ring: a key and a value (or the gradients of both) for every seat of one rank, in one
+/// piece of memory, which is one message: for each head of each batch entry, a seat after the other, [tokens,
+/// head_dim] of keys and then of values. The attention kernels read it as it lies, and some of the heads are
+/// a message too.
 template <class T>
 class Travellers {
   public:
@@ -58,13 +59,9 @@ class Travellers {
     KeyValueView<Number> at(Index seat, Number* numbers) const {
         const Seat& place = seats_[std::size_t(seat)];
         const auto part = [&](Number* first) {
-            return HeadsView<Number>{first,
-                                     shape_.heads,
-                                     place.tokens.count,
-                                     shape_.head_dim,
-                                     shape_.heads * head_size_,
-                                     head_size_,
-                                     shape_.head_dim};
+            return HeadsView<Number>{
+                first,      shape_.heads,   place.tokens.count, shape_.head_dim, shape_.heads * head_size_,
+                head_size_, shape_.head_dim};
         };
         Number* const keys = numbers + place.offset;
         return {place.tokens, part(keys), part(keys + place.tokens.count * shape_.head_dim)};

@@ -10,8 +10,8 @@
 
 namespace ring_attention::detail {
 
-/// The meetings that a rank has at one time with the same visitors. hop: how many ranks further on these are at
-/// home; the rank's own, which come first and last, have hop 0 and hop `ranks`.
+/// The meetings that a rank has at one time with the same visitors. hop: how many ranks further on these are
+/// at home; the rank's own, which come first and last, have hop 0 and hop `ranks`.
 struct Visit {
     std::initializer_list<Meeting> meetings;
     int hop;
@@ -33,9 +33,9 @@ inline int last_hop_to_meet(const Share& share, const Mask& mask) {
     return hop;
 }
 
-/// Lets the keys and values of every rank visit this one, its own first, and calls meet(visit, visitors) when some are
-/// there that it sees; the next ones travel meanwhile. What no rank behind this one sees is not sent on. `sent` are the
-/// rank's own as they travel; alone on the ring, it need not have them.
+/// Lets the keys and values of every rank visit this one, its own first, and calls meet(visit, visitors) when
+/// some are there that it sees; the next ones travel meanwhile. What no rank behind this one sees is not sent
+/// on. `sent` are the rank's own as they travel; alone on the ring, it need not have them.
 template <class T, Ring R>
 void receive_visitors(R& ring, const Share& share, const HeadShape& shape, const Mask& mask,
                       const KeyValues<const T>& own, const Travellers<T>& sent, auto&& meet) {
@@ -51,8 +51,8 @@ void receive_visitors(R& ring, const Share& share, const HeadShape& shape, const
         arriving = {};  // before there is a new one: no more than two are to be in memory
         if (receives) arriving = Travellers<T>(next_home, shape);
         const auto present = (hop == 0 ? sent : std::as_const(visiting)).bytes();
-        auto exchange = ring.start_exchange(
-            Channel::key_value, sends ? present : std::span<const std::byte>(), arriving.bytes());
+        auto exchange = ring.start_exchange(Channel::key_value,
+                                            sends ? present : std::span<const std::byte>(), arriving.bytes());
         if (hop == 0)
             meet(Visit{{Meeting::own_first}, hop, true, hop == last_hop}, own);
         else if (any_visible(share, home, mask))

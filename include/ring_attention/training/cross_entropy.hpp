@@ -54,8 +54,9 @@ double token_cross_entropy(const T* logits, Index vocabulary, Token target, T* d
 }  // namespace detail
 
 /// The mean over all ranks' true tokens of -ln softmax(logits)[target], and its gradient. logits: [batch,
-/// seq_len, vocabulary]; targets: [batch, seq_len], 0 ... vocabulary - 1 or ignored_target. The sum is exact, so
-/// it is the same whichever rank has which tokens. Throws ShapeError or Error where the targets do not fit.
+/// seq_len, vocabulary]; targets: [batch, seq_len], 0 ... vocabulary - 1 or ignored_target. The sum is exact,
+/// so it is the same whichever rank has which tokens. Throws ShapeError or Error where the targets do not
+/// fit.
 template <class T, Ring R>
 CrossEntropy<T> cross_entropy(const Tensor<T, 3>& logits, const Tensor<Token, 2>& targets, R& ring) {
     detail::check_targets(logits, targets);

@@ -6,9 +6,9 @@
 
 namespace ring_attention {
 
-/// The targets of a language model: after each token of this rank, [batch, tokens], the one that follows it in the
-/// sequence, which may be at home on another rank; after the last of all, ignored_target. Throws ShapeError where the
-/// tokens are not those of the share.
+/// The targets of a language model: after each token of this rank, [batch, tokens], the one that follows it
+/// in the sequence, which may be at home on another rank; after the last of all, ignored_target. Throws
+/// ShapeError where the tokens are not those of the share.
 template <Ring R>
 Tensor<Token, 2> next_tokens(const Tensor<Token, 2>& tokens, const Share& share, R& ring) {
     const Index batch = tokens.dimension(0), seq_len = share.layout().seq_len();
@@ -29,8 +29,9 @@ Tensor<Token, 2> next_tokens(const Tensor<Token, 2>& tokens, const Share& share,
     Tensor<Token, 2> targets(batch, share.num_tokens());
     for (Index b = 0; b < batch; ++b)
         for (std::size_t i = 0; i < positions.size(); ++i)
-            targets(b, Index(i)) = positions[i] + 1 < seq_len ? all[std::size_t(b * seq_len + positions[i] + 1)]
-                                                              : ignored_target;
+            targets(b, Index(i)) = positions[i] + 1 < seq_len
+                                       ? all[std::size_t(b * seq_len + positions[i] + 1)]
+                                       : ignored_target;
     return targets;
 }
 
