@@ -5,6 +5,8 @@
 
 #include <ring_attention/ring/schedule.hpp>
 
+#include "support/layouts.hpp"
+
 namespace ra = ring_attention;
 
 namespace {
@@ -52,4 +54,30 @@ TEST_CASE("on any number of ranks, queries meet keys in ring order, and keys que
                 CHECK(met.queries_of_key.at(seat) == falling);
             }
         }
+}
+
+TEST_CASE("keys and values travel to the last rank that sees any of them, against the ring's numbers") {
+    for (const ra::Layout kind : support::every_layout)
+        for (ra::Index seq_len = 1; seq_len <= 30; ++seq_len)
+            for (int seats = 1; seats <= 7; ++seats)
+                for (int ranks = 1; ranks <= seats; ++ranks) {
+                    const ra::ChunkLayout layout(seq_len, seats, kind);
+                    for (int home = 0; home < ranks; ++home) {
+                        INFO(support::name_of(kind), ", ", seq_len, " tokens at ", seats, " seats, rank ",
+                             home, " of ", ranks);
+                        const ra::Share keys(layout, home, ranks);
+                        int causal = 0, full = 0;  // hops: rank home - hop is the one that they reach
+                        for (int hop = 0; hop < ranks; ++hop) {
+                            const ra::Share queries(layout, (home - hop + ranks) % ranks, ranks);
+                            const bool both = keys.num_tokens() > 0 && queries.num_tokens() > 0;
+                            const bool sees = both && queries.positions().back() >= keys.positions().front();
+                            CHECK(ra::any_visible(queries, keys, {true}) == sees);
+                            CHECK(ra::any_visible(queries, keys, {false}) == both);
+                            if (sees) causal = hop;
+                            if (both) full = hop;
+                        }
+                        CHECK(ra::hops_to_travel(keys, {true}) == causal);
+                        CHECK(ra::hops_to_travel(keys, {false}) == full);
+                    }
+                }
 }
