@@ -47,8 +47,8 @@ TEST_CASE("exact sum: it is the sum") {
 }
 
 TEST_CASE(
-    "exact sum: what is infinite or far too large makes it infinite, at whichever place; a NaN, or both "
-    "signs, a NaN") {
+    "exact sum: what is infinite or far too large makes it infinite, at whichever place, and a NaN or both "
+    "signs a NaN") {
     constexpr double infinity = std::numeric_limits<double>::infinity(),
                      not_a_number = std::numeric_limits<double>::quiet_NaN();
     for (const double number : {infinity, 1e300, 0x1p32}) {
