@@ -46,13 +46,13 @@ TEST_CASE("ranks agree: alike, they compute") {
 TEST_CASE("ranks agree: other weights are found out, and the rank is named") {
     CHECK_REFUSES(
         run([&](int rank, const auto& x, auto& ring) { ra::build<options>(rank == 1 ? 2 : 1)(x, ring); }),
-        "rank 1 has weights", "rank 0");
+        "rank 1 has other weights", "rank 0");
     CHECK_REFUSES(run([&](int rank, const auto& x, auto& ring) {
                       auto model = ra::build<options>(1);
                       if (rank == 2) model.body.transformer.final_norm.beta(3) = -0.0f;
                       model(x, ring);
                   }),
-                  "rank 2 has weights");
+                  "rank 2 has other weights");
 }
 
 TEST_CASE("ranks agree: other options are found out, also those that no weight shows") {
@@ -62,7 +62,7 @@ TEST_CASE("ranks agree: other options are found out, also those that no weight s
                       else
                           ra::build<options>(1)(x, ring);
                   }),
-                  "rank 1 has options");
+                  "rank 1 has other options");
 }
 
 TEST_CASE("ranks agree: other dropout is found out") {
@@ -73,7 +73,7 @@ TEST_CASE("ranks agree: other dropout is found out") {
                           const ra::Dropout same{1, 1}, other{std::uint64_t(seed), std::uint64_t(step)};
                           model.forward(x, cache, rank == 2 ? other : same, ring);
                       }),
-                      "rank 2 has dropout");
+                      "rank 2 has other dropout");
 }
 
 TEST_CASE("replicas: gradients add up in the order of the ranks") {

@@ -17,7 +17,7 @@ namespace {
 
 namespace ra = ring_attention;
 
-constexpr ra::Index tokens_of_rank = 1024;
+constexpr ra::Index tokens_of_rank = 512;
 constexpr ra::HeadShape shape{1, 8, 64};
 constexpr ra::Index numbers_of_rank = tokens_of_rank * shape.heads * shape.head_dim;
 constexpr double block = double(numbers_of_rank) * sizeof(float);
@@ -87,7 +87,7 @@ double blocks_of(int ranks, ra::Layout layout, bool causal, const auto& pass) {
 }  // namespace
 
 TEST_CASE("attention keeps at most six blocks beyond the layer's own tensors, on any number of ranks") {
-    for (const int ranks : {2, 3, 4, 8})
+    for (const int ranks : {2, 4, 7})
         for (const auto layout : {ra::Layout::contiguous, ra::Layout::zigzag, ra::Layout::striped})
             for (const bool causal : {true, false}) {
                 const double in_forward = blocks_of(ranks, layout, causal, forward),

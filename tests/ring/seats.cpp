@@ -82,5 +82,5 @@ TEST_CASE("ranks of different layouts all throw the same") {
             ra::agree_on_share(ring, 3, layout, 4, {});
         });
     };
-    CHECK_REFUSES(agree(), "rank 2 has layout 2", "rank 0, 1");
+    CHECK_REFUSES(agree(), "rank 2 has layout striped", "rank 0, zigzag");
 }

@@ -166,7 +166,7 @@ struct Model {
     }
 
     /// What all options of this model come to, also those that no parameter shows.
-    static Index fingerprint_of_type() { return Index(fingerprint(std::string_view(typeid(Model).name()))); }
+    static std::uint64_t fingerprint_of_type() { return fingerprint(std::string_view(typeid(Model).name())); }
 
     /// Checks the input, and finds this rank's share of the whole sequence.
     template <Ring R>
@@ -182,9 +182,9 @@ struct Model {
         const bool several = ring.ranks() > 1;
         return agree_on_share(ring, num_chunks, layout, x.dimension(1),
                               {{"batch", x.dimension(0)},
-                               {"options", several ? fingerprint_of_type() : 0},
-                               {"dropout", Index(masks.key())},
-                               {"weights", several ? Index(fingerprint(*this)) : 0}});
+                               agreed_fingerprint("options", several ? fingerprint_of_type() : 0),
+                               agreed_fingerprint("dropout", masks.key()),
+                               agreed_fingerprint("weights", several ? fingerprint(*this) : 0)});
     }
 
     static auto output_shape(Index batch, const Share& share) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <initializer_list>
 #include <string>
 
@@ -53,11 +54,28 @@ void leave_seats(const Matrix<T>& rows, Index batch, const Share& share, T* numb
     });
 }
 
-/// Something that all ranks must have alike.
+/// Something that all ranks must have alike, and how its value is told: a fingerprint is not.
 struct Agreed {
     const char* name;
     Index value;
+    std::string (*text)(Index) = [](Index number) { return std::to_string(number); };
 };
+
+/// For Agreed.
+inline Agreed agreed_fingerprint(const char* name, std::uint64_t value) {
+    return {name, Index(value), nullptr};
+}
+
+namespace detail {
+
+/// "rank 1 has batch 2, expected that of rank 0, 1", "rank 1 has other weights than rank 0"
+inline std::string disagreement(Index rank, const Agreed& on, Index value, Index expected) {
+    const std::string who = "rank " + std::to_string(rank) + " has ";
+    if (!on.text) return who + "other " + on.name + " than rank 0";
+    return who + on.name + " " + on.text(value) + ", expected that of rank 0, " + on.text(expected);
+}
+
+}  // namespace detail
 
 /// Finds the whole sequence from what each rank holds. Throws an error that is the same on every rank:
 /// RingError where the ranks do not have alike what they must, ShapeError where the tokens they hold are not
@@ -65,7 +83,9 @@ struct Agreed {
 template <Ring R>
 Share agree_on_share(R& ring, Index num_chunks, Layout chunk_layout, Index local_tokens,
                      std::initializer_list<Agreed> others) {
-    List<Agreed> agreed{{"num_chunks", num_chunks}, {"layout", Index(chunk_layout)}};
+    List<Agreed> agreed{
+        {"num_chunks", num_chunks},
+        {"layout", Index(chunk_layout), [](Index which) -> std::string { return name_of(Layout(which)); }}};
     agreed.insert(agreed.end(), others);
     const Index row_size = Index(agreed.size()) + 1;
     Matrix<Index> told(ring.ranks(), row_size);  // a row a rank: its tokens, and what must be alike
@@ -81,9 +101,8 @@ Share agree_on_share(R& ring, Index num_chunks, Layout chunk_layout, Index local
     for (Index rank = 1; rank < told.rows(); ++rank)
         for (Index i = 1; i < row_size; ++i)
             if (told(rank, i) != told(0, i))
-                throw RingError("rank " + std::to_string(rank) + " has " + agreed[std::size_t(i - 1)].name +
-                                " " + std::to_string(told(rank, i)) + ", expected that of rank 0, " +
-                                std::to_string(told(0, i)));
+                throw RingError(
+                    detail::disagreement(rank, agreed[std::size_t(i - 1)], told(rank, i), told(0, i)));
     const ChunkLayout layout(told.col(0).sum(), num_chunks, chunk_layout);
     for (int rank = 0; rank < ring.ranks(); ++rank)
         if (const Share share(layout, rank, ring.ranks()); told(rank, 0) != share.num_tokens())
