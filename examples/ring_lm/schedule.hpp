@@ -43,7 +43,7 @@ inline std::vector<Bar> schedule(const ScheduleArguments& of, ra::Layout layout,
             const double begin = start[rank], end = begin + work(rank, hop);
             if (begin > free_from[rank]) bars.push_back({row, "wait", "", free_from[rank], begin});
             if (end > begin) bars.push_back({row, "compute", std::to_string(visiting), begin, end});
-            if (hop + 1 < ranks && ra::hops_to_travel({tokens, visiting, ranks}, ra::Mask{}) > hop)
+            if (ra::travels_on({tokens, visiting, ranks}, hop, ra::Mask{}))
                 bars.push_back({row, "send", "", begin, begin + of.hop});
             free_from[rank] = end;
         }

@@ -20,12 +20,11 @@ constexpr ra::Options options{.embed_dim = 4,
                               .num_chunks = 3,
                               .num_layers = 1,
                               .output = ra::Output::all};
-constexpr ra::Options other_heads{.embed_dim = 4,
-                                  .hidden_size = 4,
-                                  .num_heads = 1,
-                                  .num_chunks = 3,
-                                  .num_layers = 1,
-                                  .output = ra::Output::all};
+constexpr ra::Options other_heads = [] {
+    ra::Options other = options;
+    other.num_heads = 1;
+    return other;
+}();
 
 /// On three ranks, of which each calls forward(rank, tokens, ring).
 void run(const auto& forward) {

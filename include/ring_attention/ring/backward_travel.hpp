@@ -110,16 +110,15 @@ class BackwardTravel {
         std::deque<Part*> parts_;
     };
 
-    bool travels(const Share& home) const { return hops_to_travel(home, mask_) > 0; }
+    bool travels(const Share& home) const { return travels_on(home, 0, mask_); }
 
     void depart_key_value(Part& part, int hop) {
         key_values_.land(part);
         if (hop + 1 == share_.ranks()) return;
         key_values_.make_room();
         const Share next_home = share_.of_neighbour(hop + 1);
-        const bool sends = hops_to_travel(share_.of_neighbour(hop), mask_) > hop,
-                   receives = hops_to_travel(next_home, mask_) > hop;
-        if (receives) part.key_value.arriving = Travellers<T>(next_home, part.shape);
+        const bool sends = travels_on(share_.of_neighbour(hop), hop, mask_);
+        if (travels_on(next_home, hop, mask_)) part.key_value.arriving = Travellers<T>(next_home, part.shape);
         const auto present =
             hop == 0 ? sent_.bytes(part.heads) : std::as_const(part.key_value.present).bytes();
         key_values_.depart(

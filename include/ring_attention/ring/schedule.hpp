@@ -52,4 +52,9 @@ inline int hops_to_travel(const Share& home, const Mask& mask) {
     return hops;
 }
 
+/// Whether they are sent on at this hop, counted from 0: a rank further on still needs them.
+inline bool travels_on(const Share& home, int hop, const Mask& mask) {
+    return hops_to_travel(home, mask) > hop;
+}
+
 }  // namespace ring_attention

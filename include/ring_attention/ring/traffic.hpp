@@ -37,7 +37,7 @@ Traffic key_value_traffic(const Share& share, const HeadShape& shape, const Mask
     Traffic traffic;
     for (int hop = 0; hop + 1 < share.ranks(); ++hop) {
         const Share home = share.of_neighbour(hop);
-        if (hops_to_travel(home, mask) <= hop) continue;
+        if (!travels_on(home, hop, mask)) continue;
         ++traffic.messages;
         traffic.bytes += detail::key_value_bytes<T>(home, shape);
     }
@@ -55,7 +55,7 @@ Traffic gradient_traffic(const Share& share, const HeadShape& shape, const Mask&
     Traffic traffic;
     for (int hop = 0; hop < share.ranks(); ++hop) {
         const Share home = share.of_neighbour(hop);
-        if (hops_to_travel(home, mask) == 0) continue;
+        if (!travels_on(home, 0, mask)) continue;
         traffic.messages += messages_backward(shape);
         traffic.bytes += detail::key_value_bytes<T>(home, shape);
     }

@@ -46,13 +46,12 @@ void receive_visitors(R& ring, const Share& share, const HeadShape& shape, const
     Travellers<T> visiting, arriving;
     for (int hop = 0; hop < ranks; ++hop) {
         const Share home = share.of_neighbour(hop), next_home = share.of_neighbour(hop + 1);
-        const bool sends = hop + 1 < ranks && hops_to_travel(home, mask) > hop,
-                   receives = hop + 1 < ranks && hops_to_travel(next_home, mask) > hop;
         arriving = {};  // before there is a new one: no more than two are to be in memory
-        if (receives) arriving = Travellers<T>(next_home, shape);
+        if (travels_on(next_home, hop, mask)) arriving = Travellers<T>(next_home, shape);
         const auto present = (hop == 0 ? sent : std::as_const(visiting)).bytes();
-        auto exchange = ring.start_exchange(Channel::key_value,
-                                            sends ? present : std::span<const std::byte>(), arriving.bytes());
+        auto exchange = ring.start_exchange(
+            Channel::key_value, travels_on(home, hop, mask) ? present : std::span<const std::byte>(),
+            arriving.bytes());
         if (hop == 0)
             meet(Visit{{Meeting::own_first}, hop, true, hop == last_hop}, own);
         else if (any_visible(share, home, mask))
