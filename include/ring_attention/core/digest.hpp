@@ -29,7 +29,7 @@ std::uint64_t digest(const Model& model) {
     Digest all;
     for_each_parameter(model, [&](std::string_view name, const auto& tensor) {
         all.add(std::as_bytes(std::span(name)));
-        all.add(std::as_bytes(std::span(tensor.data(), std::size_t(tensor.size()))));
+        all.add(std::as_bytes(detail::numbers_of(tensor)));
     });
     return all.value();
 }

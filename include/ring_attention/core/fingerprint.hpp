@@ -65,8 +65,7 @@ std::uint64_t fingerprint(const Model& model) {
     };
     List<Parameter> parameters;
     for_each_parameter(model, [&](std::string_view name, const auto& tensor) {
-        parameters.push_back({std::as_bytes(std::span(tensor.data(), std::size_t(tensor.size()))),
-                              fingerprint(name), tensor.cols()});
+        parameters.push_back({std::as_bytes(detail::numbers_of(tensor)), fingerprint(name), tensor.cols()});
     });
     List<std::uint64_t> each(parameters.size());
     parallel_for(Index(parameters.size()), [&](Index i) {

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstddef>
+#include <span>
+
 #include <Eigen/Core>
 
 #include <ring_attention/core/memory.hpp>
@@ -102,5 +105,14 @@ using Matrix = detail::Owned<Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Ei
 /// A bias, gamma or beta; also one row of a Matrix.
 template <class T>
 using RowVector = detail::Owned<Eigen::Matrix<T, 1, Eigen::Dynamic>>;
+
+namespace detail {
+
+/// The numbers of a matrix or tensor, in the order in which they lie.
+auto numbers_of(auto& tensor) {
+    return std::span(tensor.data(), std::size_t(tensor.size()));
+}
+
+}  // namespace detail
 
 }  // namespace ring_attention

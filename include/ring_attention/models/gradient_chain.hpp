@@ -17,9 +17,7 @@ namespace detail {
 template <class T, Visitable Model>
 JoinedSpan<T> joined_parameters(Model& model) {
     JoinedSpan<T> all;
-    for_each_parameter(model, [&](std::string_view, auto& tensor) {
-        all.add(std::span<T>(tensor.data(), std::size_t(tensor.size())));
-    });
+    for_each_parameter(model, [&](std::string_view, auto& tensor) { all.add(numbers_of(tensor)); });
     return all;
 }
 

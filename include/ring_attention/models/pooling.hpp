@@ -10,15 +10,6 @@ namespace ring_attention {
 
 // From the sequence, a row a token, to one row a batch entry, and back.
 
-namespace detail {
-
-template <class T>
-std::span<const T> numbers_of(const Matrix<T>& matrix) {
-    return {matrix.data(), std::size_t(matrix.size())};
-}
-
-}  // namespace detail
-
 /// [batch, width], the same on every rank: the last timestep, or the mean over the timesteps, summed in order
 /// seat by seat. `last` are the rows of the last token on the rank that holds it.
 template <class T, Ring R>
@@ -26,8 +17,7 @@ Matrix<T> pool_last(const Matrix<T>& last, Index batch, Index width, R& ring) {
     List<JoinedSpan<const T>> contributions;
     if (last.rows() > 0) contributions.push_back(detail::numbers_of(last));
     Matrix<T> pooled = Matrix<T>::Zero(batch, width);
-    add_in_seat_order(ring, JoinedSpan<T>(std::span(pooled.data(), std::size_t(pooled.size()))),
-                      contributions);
+    add_in_seat_order(ring, JoinedSpan<T>(detail::numbers_of(pooled)), contributions);
     return pooled;
 }
 
@@ -42,8 +32,7 @@ Matrix<T> pool_mean(const Matrix<T>& rows, Index batch, Index width, const Share
     List<JoinedSpan<const T>> contributions;
     for (const Matrix<T>& sum : sums) contributions.push_back(detail::numbers_of(sum));
     Matrix<T> pooled = Matrix<T>::Zero(batch, width);
-    add_in_seat_order(ring, JoinedSpan<T>(std::span(pooled.data(), std::size_t(pooled.size()))),
-                      contributions);
+    add_in_seat_order(ring, JoinedSpan<T>(detail::numbers_of(pooled)), contributions);
     return pooled / T(share.layout().seq_len());
 }
 

@@ -15,10 +15,6 @@ namespace ring_attention {
 
 namespace detail {
 
-auto numbers_of_tensor(auto& tensor) {
-    return std::span(tensor.data(), std::size_t(tensor.size()));
-}
-
 /// Calls f(number in the whole, number in the part, how many) for the runs of neighbours that the part and
 /// the whole have in common.
 template <std::size_t rank>
@@ -90,13 +86,13 @@ Tensor<T, rank> scatter(R& ring, const Tensor<T, rank>& whole, const Share& shar
             ring.receive(0, Channel::baton, extents_bytes);
             extents[axis] = share.num_tokens();
             Tensor<T, rank> part(extents);
-            ring.receive(0, Channel::baton, std::as_writable_bytes(detail::numbers_of_tensor(part)));
+            ring.receive(0, Channel::baton, std::as_writable_bytes(detail::numbers_of(part)));
             return part;
         }
         for (int to = 1; to < ring.ranks(); ++to) {
             const Tensor<T, rank> part = tokens_of(whole, share.of_neighbour(to), axis);
             ring.send(to, Channel::baton, extents_bytes);
-            ring.send(to, Channel::baton, std::as_bytes(detail::numbers_of_tensor(part)));
+            ring.send(to, Channel::baton, std::as_bytes(detail::numbers_of(part)));
         }
     }
     return tokens_of(whole, share, axis);
@@ -109,7 +105,7 @@ Tensor<T, rank> gather(R& ring, const Tensor<T, rank>& part, const Share& share,
     detail::require_tokens("the part", extents, axis, share.num_tokens());
     if constexpr (MessageRing<R>)
         if (ring.rank() > 0) {
-            ring.send(0, Channel::baton, std::as_bytes(detail::numbers_of_tensor(part)));
+            ring.send(0, Channel::baton, std::as_bytes(detail::numbers_of(part)));
             return {};
         }
     extents[axis] = share.layout().seq_len();
@@ -120,7 +116,7 @@ Tensor<T, rank> gather(R& ring, const Tensor<T, rank>& part, const Share& share,
             const Share theirs = share.of_neighbour(from);
             extents[axis] = theirs.num_tokens();
             Tensor<T, rank> other(extents);
-            ring.receive(from, Channel::baton, std::as_writable_bytes(detail::numbers_of_tensor(other)));
+            ring.receive(from, Channel::baton, std::as_writable_bytes(detail::numbers_of(other)));
             put_tokens(other, theirs, whole, axis);
         }
     return whole;

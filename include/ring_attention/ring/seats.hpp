@@ -89,14 +89,13 @@ Share agree_on_share(R& ring, Index num_chunks, Layout chunk_layout, Index local
     agreed.insert(agreed.end(), others);
     const Index row_size = Index(agreed.size()) + 1;
     Matrix<Index> told(ring.ranks(), row_size);  // a row a rank: its tokens, and what must be alike
-    relay_numbers(
-        ring, std::span(told.data(), std::size_t(told.size())), [&](std::span<Index> part, Index first) {
-            for (Index i = 0; i < row_size; ++i) {
-                const Index at = ring.rank() * row_size + i - first;
-                if (at >= 0 && at < Index(part.size()))
-                    part[std::size_t(at)] = i == 0 ? local_tokens : agreed[std::size_t(i - 1)].value;
-            }
-        });
+    relay_numbers(ring, detail::numbers_of(told), [&](std::span<Index> part, Index first) {
+        for (Index i = 0; i < row_size; ++i) {
+            const Index at = ring.rank() * row_size + i - first;
+            if (at >= 0 && at < Index(part.size()))
+                part[std::size_t(at)] = i == 0 ? local_tokens : agreed[std::size_t(i - 1)].value;
+        }
+    });
 
     for (Index rank = 1; rank < told.rows(); ++rank)
         for (Index i = 1; i < row_size; ++i)

@@ -36,12 +36,8 @@ class Travellers {
 
     void set_zero() { numbers_.setZero(); }
 
-    std::span<const std::byte> bytes() const {
-        return std::as_bytes(std::span(numbers_.data(), std::size_t(numbers_.size())));
-    }
-    std::span<std::byte> bytes() {
-        return std::as_writable_bytes(std::span(numbers_.data(), std::size_t(numbers_.size())));
-    }
+    std::span<const std::byte> bytes() const { return std::as_bytes(detail::numbers_of(numbers_)); }
+    std::span<std::byte> bytes() { return std::as_writable_bytes(detail::numbers_of(numbers_)); }
 
     /// Those of some of the heads of all batch entries.
     std::span<const std::byte> bytes(const Run& heads) const {
