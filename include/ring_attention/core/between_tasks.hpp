@@ -1,6 +1,8 @@
 #pragma once
 
-namespace ring_attention::detail {
+#include <ring_attention/core/abi.hpp>
+
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// Something that a thread does before each task that it takes in a parallel_for of its own: to move messages
 /// on while it computes. It may not throw.

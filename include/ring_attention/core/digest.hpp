@@ -7,7 +7,7 @@
 
 #include <ring_attention/core/parameters.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// A hash of 64 bits (FNV-1a; Fowler, Noll, Vo) that tells whether two runs came to the same bits. Not
 /// against forgery.

@@ -5,7 +5,7 @@
 
 #include <ring_attention/core/types.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// A sum of doubles that does not depend on their order: they are taken as multiples of 2^-60, whose sum is
 /// not rounded. For up to 2^30 numbers below 2^32 in magnitude; those beyond that count as infinite.

@@ -13,7 +13,7 @@
 #include <ring_attention/core/parallel.hpp>
 #include <ring_attention/core/parameters.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// A hash of 64 bits, at the speed of memory: by it ranks find out whether they hold the same bits. Not a
 /// digest to be kept: it may change with the version of the library, and depends on the byte order.

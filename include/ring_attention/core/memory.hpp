@@ -7,7 +7,9 @@
 #include <utility>
 #include <vector>
 
-namespace ring_attention {
+#include <ring_attention/core/abi.hpp>
+
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 namespace detail {
 

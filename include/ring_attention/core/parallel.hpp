@@ -17,7 +17,7 @@
 #include <ring_attention/core/error.hpp>
 #include <ring_attention/core/types.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 namespace detail {
 

@@ -7,7 +7,7 @@
 
 #include <ring_attention/core/types.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // A layer lists its parts once,
 //

@@ -9,7 +9,7 @@
 
 #include <ring_attention/core/types.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// What the random numbers are for: streams of different purpose never meet, whatever the seed.
 enum class RandomPurpose : std::uint64_t { initial_values = 1, dropout = 2, sampling = 3 };

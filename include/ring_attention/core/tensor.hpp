@@ -2,7 +2,9 @@
 
 #include <unsupported/Eigen/CXX11/Tensor>
 
-namespace ring_attention {
+#include <ring_attention/core/abi.hpp>
+
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// The container at the public door; inside, the library works on matrices.
 template <class T, int Rank>

@@ -7,7 +7,7 @@
 
 #include <ring_attention/core/memory.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 using Index = Eigen::Index;
 

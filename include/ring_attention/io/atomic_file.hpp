@@ -14,7 +14,7 @@
 #include <ring_attention/io/file_message.hpp>
 #include <ring_attention/io/posix_file.hpp>
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// A file that appears under its path when it is whole: it is written under a temporary name in the same
 /// folder, flushed, then renamed, so that a crash leaves the old content or the new. Without commit() nothing

@@ -6,7 +6,9 @@
 #include <limits>
 #include <string_view>
 
-namespace ring_attention {
+#include <ring_attention/core/abi.hpp>
+
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// The numbers that are written to files and read back, to the bit.
 template <class T>

@@ -7,9 +7,10 @@
 #include <system_error>
 #include <vector>
 
+#include <ring_attention/core/abi.hpp>
 #include <ring_attention/core/error.hpp>
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// Throws FileError: "weights.safetensors: tensor "bias" has dtype F32, expected F64".
 [[noreturn]] inline void refuse_file(const std::filesystem::path& path, const std::string& sentence) {

@@ -13,7 +13,7 @@
 
 #include <ring_attention/io/file_message.hpp>
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// An open file descriptor, closed at the end. What the standard streams do not offer is why it is here:
 /// fsync, exclusive creation, and reads that share no position.

@@ -24,7 +24,7 @@
 // The safetensors format (https://github.com/huggingface/safetensors): the length of the header in 8 bytes,
 // the header in JSON, then the tensors, row-major, with no gap.
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 static_assert(std::endian::native == std::endian::little,
               "tensor files are little-endian, and so must the host be");

@@ -14,7 +14,7 @@
 #include <ring_attention/io/dtype.hpp>
 #include <ring_attention/io/file_message.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// Text that is stored beside the tensors: options, a step count, a note.
 using Metadata = std::map<std::string, std::string>;

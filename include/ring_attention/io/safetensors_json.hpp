@@ -15,7 +15,7 @@
 #include <ring_attention/io/file_message.hpp>
 #include <ring_attention/io/safetensors_header.hpp>
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// Turns the events of a JSON parser into a SafetensorsHeader and throws FileError at the first that does not
 /// belong. No tree is built: nothing can nest deeper than the format does, and no duplicate name is lost.

@@ -15,7 +15,7 @@
 #include <ring_attention/io/file_message.hpp>
 #include <ring_attention/io/safetensors.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 namespace detail {
 

@@ -10,7 +10,7 @@
 #include <ring_attention/kernels/vector_math.hpp>
 #include <ring_attention/kernels/weighted_rows.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // Backward of the attention of one head (Dao et al. 2022, 2205.14135, algorithm 4): nothing but the
 // log-sum-exp is remembered of the scores S = scale query key^T; they are computed again. As in forward a

@@ -9,7 +9,7 @@
 #include <ring_attention/kernels/finite_rows.hpp>
 #include <ring_attention/kernels/vector_math.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // Attention of one head, forward (online softmax; Milakov, Gimelshein 2018, 1805.02867, and Liu, Zaharia,
 // Abbeel 2023, 2310.01889, algorithm 1). A query is a lane: scores, maxima, sums and outputs are kept

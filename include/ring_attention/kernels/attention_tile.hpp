@@ -11,7 +11,7 @@
 
 // What attention forward and backward have in common: a tile of queries, one a lane, and a tile of keys.
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 template <Real T>
 struct AttentionTile {

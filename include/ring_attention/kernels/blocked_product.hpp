@@ -13,7 +13,7 @@
 // runs the tasks, on one thread or on all; how a product is cut changes no bit of it, except for the blocks
 // of k.
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// How a product is cut (in elements). A task multiplies tile_rows of a by tile_cols of b: packed, both stay
 /// in the second cache. Of b, `cols` are packed at a time; of a, two tiles for each thread. c += a b goes

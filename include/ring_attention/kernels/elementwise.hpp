@@ -7,7 +7,7 @@
 #include <ring_attention/kernels/simd.hpp>
 #include <ring_attention/kernels/vector_math.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // Functions over n contiguous numbers. Equal inputs give equal bits, wherever they stand among the n: the
 // last few go through the same vector code as the others.

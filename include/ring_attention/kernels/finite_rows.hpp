@@ -6,7 +6,7 @@
 #include <ring_attention/kernels/matrix_view.hpp>
 #include <ring_attention/kernels/reduce.hpp>
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// Rows for a product with weights of which the mask made some 0: 0 NaN is NaN, and must not come in. Rows
 /// from `first_masked` on that are not finite are wild; rows() has zeros in their place, which changes no bit

@@ -4,7 +4,7 @@
 
 #include <ring_attention/core/types.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// Tokens of a chunk by their index in the chunk, in rising order of their position in the sequence: `stride`
 /// apart, and from token `gap_at` on all of them `gap` positions further.

@@ -4,7 +4,7 @@
 
 #include <ring_attention/core/types.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// A matrix that somebody else owns, with any strides: a block, a head, a transpose. T may be const.
 template <class T>

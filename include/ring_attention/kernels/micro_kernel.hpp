@@ -11,7 +11,7 @@
 // c (m,n) = or += a (m,k) b (k,n), k short. Every element of c is one chain of fma over k, then, where it is
 // added, one addition to c: its bits are the same in a tile of any shape.
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// A tile of c that is cut off by the edge, or whose columns are not contiguous, goes through memory.
 template <Real T>

@@ -13,7 +13,7 @@
 // The factors of a product, copied into the order in which the micro-kernel reads them (Goto, van de Geijn
 // 2008).
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 namespace detail {
 

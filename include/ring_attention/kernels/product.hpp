@@ -5,7 +5,7 @@
 #include <ring_attention/kernels/packing.hpp>
 #include <ring_attention/kernels/simd.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 enum class Into { overwrite, add };
 

@@ -5,7 +5,7 @@
 #include <ring_attention/core/types.hpp>
 #include <ring_attention/kernels/simd.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // Sums over n contiguous numbers in an order that depends on n alone (not on where the numbers lie in
 // memory).

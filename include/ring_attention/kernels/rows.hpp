@@ -5,7 +5,7 @@
 #include <ring_attention/core/parallel.hpp>
 #include <ring_attention/core/types.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// Calls f(row) for 0 ... rows - 1 on all threads; f writes to its row only.
 void parallel_rows(Index rows, const auto& f) {

@@ -21,7 +21,7 @@
 // Instructions of one processor appear here alone, and only where the extensions have no word for them (fma,
 // masked memory).
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 template <class T>
 concept Real = std::same_as<T, float> || std::same_as<T, double>;

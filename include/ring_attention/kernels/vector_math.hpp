@@ -10,7 +10,7 @@
 // this library. Products that are added to something are written as fma, so that the bits do not depend on
 // what a compiler contracts.
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 namespace detail {
 

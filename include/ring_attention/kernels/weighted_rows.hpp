@@ -3,7 +3,7 @@
 #include <ring_attention/kernels/blocked_product.hpp>
 #include <ring_attention/kernels/finite_rows.hpp>
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// Rows that are summed with weights: as the micro-kernel reads them, those that are not finite kept apart.
 template <Real T>

@@ -7,7 +7,7 @@
 #include <ring_attention/layers/layer_norm.hpp>
 #include <ring_attention/layers/ring_attention.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 struct BlockOptions {
     Index width = 0;

@@ -7,7 +7,7 @@
 #include <ring_attention/kernels/product.hpp>
 #include <ring_attention/layers/layer.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// y = x kernel + bias: [tokens, In] => [tokens, Out].
 template <class T, Index In, Index Out>

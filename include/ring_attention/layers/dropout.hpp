@@ -9,7 +9,7 @@
 #include <ring_attention/kernels/rows.hpp>
 #include <ring_attention/layers/layer.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// Switches a forward pass to training: what is dropped is a function of seed, step, place, batch entry and
 /// global position, so it is the same on every rank, and again in another run.

@@ -5,7 +5,7 @@
 
 #include <ring_attention/core/types.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// The places of dropout in a block, and between blocks.
 enum class DropoutSite : std::uint64_t { attention = 0, feed_forward = 1, between_blocks = 2 };

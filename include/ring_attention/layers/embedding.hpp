@@ -8,7 +8,7 @@
 #include <ring_attention/core/random.hpp>
 #include <ring_attention/layers/layer.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// A token: a byte, or an index into a vocabulary.
 using Token = std::int32_t;

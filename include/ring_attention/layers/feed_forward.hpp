@@ -5,7 +5,7 @@
 #include <ring_attention/layers/dense.hpp>
 #include <ring_attention/layers/gelu.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// y = down(gelu(up(x))): [tokens, Width] => [tokens, Inner] => [tokens, Width]. In inference a block of
 /// tokens after the other, so that few inner activations exist at a time (Blockwise Parallel Transformer;

@@ -4,7 +4,7 @@
 #include <ring_attention/kernels/rows.hpp>
 #include <ring_attention/layers/layer.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// y = x Phi(x), Phi the distribution function of the standard normal, by erf (Hendrycks, Gimpel 2016,
 /// 1606.08415).

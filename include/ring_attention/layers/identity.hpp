@@ -2,7 +2,7 @@
 
 #include <ring_attention/layers/layer.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// y = x, where a model has no layer.
 template <class T, Index Width>

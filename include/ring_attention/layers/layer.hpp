@@ -11,7 +11,7 @@
 #include <ring_attention/ring/local_ring.hpp>
 #include <ring_attention/ring/seats.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // A layer is a plain struct of parameters that lists its parts (core/parameters.hpp), with forward, backward
 // and a Cache for what backward has to remember. It maps a matrix with a row a token, those of all seats of

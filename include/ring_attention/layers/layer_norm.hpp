@@ -6,7 +6,7 @@
 #include <ring_attention/kernels/rows.hpp>
 #include <ring_attention/layers/layer.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// y = gamma (x - mean) / sqrt(variance + epsilon) + beta over each row, with the biased variance
 /// (Ba, Kiros, Hinton 2016, 1607.06450).

@@ -7,7 +7,7 @@
 #include <ring_attention/kernels/rows.hpp>
 #include <ring_attention/layers/layer.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// Adds to each token sin(p f) and cos(p f) of its global position p, for frequencies f = 10000^(-2i/Width),
 /// i = 0 ... (Vaswani et al. 2017, 1706.03762, section 3.5): no parameters, and no bound on the length.

@@ -8,7 +8,7 @@
 #include <ring_attention/ring/attention_pass_backward.hpp>
 #include <ring_attention/ring/cached_attention.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// y = out_proj(attention(qkv(x))), causal, over the whole sequence: the one layer in which tokens meet.
 /// qkv holds query, key and value in this order, each viewed as [heads, head_dim].

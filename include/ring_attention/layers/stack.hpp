@@ -7,7 +7,7 @@
 #include <ring_attention/layers/identity.hpp>
 #include <ring_attention/layers/stream_pass.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// N layers of one type, one after the other, and a layer without parameters between each two (dropout). One
 /// type is instantiated once, whatever N.

@@ -6,7 +6,7 @@
 #include <ring_attention/layers/layer.hpp>
 #include <ring_attention/ring/key_value_cache.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// What a stream remembers of its tokens: a cache for each attention layer, in the order in which they ask.
 template <class T>

@@ -6,7 +6,7 @@
 #include <ring_attention/models/model.hpp>
 #include <ring_attention/models/sequence_body.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// [batch, seq_len, embed_dim] => the shape of options.output.
 template <Options options, class T = float>

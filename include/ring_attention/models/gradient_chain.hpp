@@ -8,7 +8,7 @@
 #include <ring_attention/layers/layer.hpp>
 #include <ring_attention/ring/seat_sum.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 namespace detail {
 

@@ -5,7 +5,7 @@
 #include <ring_attention/models/options.hpp>
 #include <ring_attention/models/transformer.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// The language model between its doors: embedding plus positional encoding, the blocks of the sequence
 /// model, final_norm, and a head that gives a logit for each token of the vocabulary.

@@ -13,7 +13,7 @@
 #include <ring_attention/models/gradient_chain.hpp>
 #include <ring_attention/models/pooling.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// A body that starts from vectors: any SequenceLayer.
 template <class B>

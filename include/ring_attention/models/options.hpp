@@ -2,7 +2,7 @@
 
 #include <ring_attention/ring/layout.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// What a model gives for [batch, seq_len, embed_dim].
 enum class Output {

@@ -6,7 +6,7 @@
 #include <ring_attention/ring/seat_sum.hpp>
 #include <ring_attention/ring/seats.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // From the sequence, a row a token, to one row a batch entry, and back.
 

@@ -5,7 +5,7 @@
 #include <ring_attention/models/options.hpp>
 #include <ring_attention/models/transformer.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// The seed model between its doors: input_projection (only where embed_dim is not hidden_size), blocks,
 /// final_norm.

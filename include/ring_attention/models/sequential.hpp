@@ -6,7 +6,7 @@
 
 #include <ring_attention/layers/stream_pass.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 namespace detail {
 

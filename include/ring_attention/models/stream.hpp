@@ -7,7 +7,7 @@
 #include <ring_attention/layers/stream_pass.hpp>
 #include <ring_attention/models/model.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 struct StreamOptions {
     Index batch = 1;     ///< sequences side by side

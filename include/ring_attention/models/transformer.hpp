@@ -3,7 +3,7 @@
 #include <ring_attention/layers/block.hpp>
 #include <ring_attention/layers/stack.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// Blocks "ring_1" ... "ring_{Layers}", dropout between them, and a last norm "final_norm".
 template <class T, BlockOptions options, Index Layers>

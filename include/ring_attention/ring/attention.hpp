@@ -9,7 +9,7 @@
 #include <ring_attention/ring/local_ring.hpp>
 #include <ring_attention/ring/seats.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 struct AttentionOptions {
     Index num_chunks = 1;                ///< seats of the ring; changes the result by rounding only

@@ -7,7 +7,7 @@
 #include <ring_attention/kernels/attention_forward.hpp>
 #include <ring_attention/ring/visitors.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // Attention, written once against the ring: the same code in one process and on any number of ranks.
 

@@ -7,7 +7,7 @@
 #include <ring_attention/ring/attention_pass.hpp>
 #include <ring_attention/ring/backward_travel.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// What backward knows of a rank's queries, keys and values, one a seat; the gradients are added to.
 template <class T>

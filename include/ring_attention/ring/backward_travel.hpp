@@ -11,7 +11,7 @@
 #include <ring_attention/kernels/elementwise.hpp>
 #include <ring_attention/ring/visitors.hpp>
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// In how many parts keys and values, and their gradients, travel in backward.
 inline Index num_travelling_parts(const HeadShape& shape) {

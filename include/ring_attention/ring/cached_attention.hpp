@@ -6,7 +6,7 @@
 #include <ring_attention/ring/attention_pass.hpp>
 #include <ring_attention/ring/key_value_cache.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// Causal attention of new tokens to all that a cache holds up to the last of them.
 template <class T>

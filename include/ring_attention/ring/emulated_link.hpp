@@ -6,9 +6,10 @@
 #include <limits>
 #include <string>
 
+#include <ring_attention/core/abi.hpp>
 #include <ring_attention/core/error.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// How the ranks of a ThreadRing are linked, for one who asks what a ring would take on machines that he does
 /// not have. P ranks on fewer cores cannot be timed by a common clock, so each has its own: it shows the

@@ -6,7 +6,7 @@
 #include <ring_attention/kernels/mask.hpp>
 #include <ring_attention/kernels/matrix_view.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// What the heads of an attention are.
 struct HeadShape {

@@ -6,7 +6,7 @@
 #include <ring_attention/core/types.hpp>
 #include <ring_attention/ring/heads.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// Keys and values of one attention layer, kept for the tokens to come: for each head of each batch entry a
 /// run of rows, with room for as many tokens as were last reserved. It does not know how many it holds; the

@@ -5,7 +5,7 @@
 #include <ring_attention/core/error.hpp>
 #include <ring_attention/kernels/mask.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// Part number i of `total` things in `parts` runs whose sizes differ by one at most; the first get the
 /// extra.

@@ -4,7 +4,7 @@
 
 #include <ring_attention/ring/ring.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// The ring in one process: one rank on all seats, its own neighbour.
 class LocalRing {

@@ -15,7 +15,7 @@
 #include <ring_attention/core/error.hpp>
 #include <ring_attention/ring/ring_log.hpp>
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// Where the ranks of a ThreadRing leave their messages for each other.
 class Mailboxes {

@@ -12,7 +12,7 @@
 #include <ring_attention/ring/mpi_communicator.hpp>
 #include <ring_attention/version.hpp>
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// What all ranks must have in common to understand each other's messages.
 struct Protocol {

@@ -4,9 +4,10 @@
 #include <string_view>
 #include <utility>
 
+#include <ring_attention/core/abi.hpp>
 #include <ring_attention/ring/mpi_error.hpp>
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// A communicator that is ours. Its errors are returned, not fatal, so that we can say what was tried.
 class Communicator {

@@ -17,7 +17,7 @@
 #include <ring_attention/ring/mpi_options.hpp>
 #include <ring_attention/ring/mpi_roll_call.hpp>
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// For one who waits without knowing for how long: gives way to others at first, then sleeps.
 class Pause {

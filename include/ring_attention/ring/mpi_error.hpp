@@ -5,9 +5,10 @@
 
 #include <mpi.h>
 
+#include <ring_attention/core/abi.hpp>
 #include <ring_attention/core/error.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// A rank has waited for longer than the hop_timeout.
 class HopTimeout : public RingError {
@@ -24,7 +25,7 @@ class HopTimeout : public RingError {
 
 }  // namespace ring_attention
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// What MPI says of one of its error codes.
 inline std::string mpi_error_text(int code) {

@@ -8,7 +8,7 @@
 #include <ring_attention/ring/mpi_error.hpp>
 #include <ring_attention/ring/mpi_message.hpp>
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 inline const char* name_of(Channel channel) {
     switch (channel) {

@@ -4,7 +4,7 @@
 
 #include <ring_attention/ring/mpi_communicator.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// The ranks of a communicator as replicas of a model, each on a ring of its own:
 ///

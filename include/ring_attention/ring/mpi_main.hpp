@@ -10,9 +10,10 @@
 
 #include <mpi.h>
 
+#include <ring_attention/core/abi.hpp>
 #include <ring_attention/ring/mpi_error.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 namespace detail {
 

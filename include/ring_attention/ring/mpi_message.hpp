@@ -10,7 +10,7 @@
 
 #include <ring_attention/ring/ring_log.hpp>
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// What is under way of a message. Of several errors of MPI the first stays.
 class Requests {

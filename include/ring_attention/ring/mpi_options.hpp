@@ -8,9 +8,10 @@
 
 #include <mpi.h>
 
+#include <ring_attention/core/abi.hpp>
 #include <ring_attention/core/error.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// Who moves messages on while a rank computes. MPI itself mostly does so only inside its calls.
 enum class Overlap {

@@ -10,7 +10,7 @@
 #include <ring_attention/ring/mpi_options.hpp>
 #include <ring_attention/ring/relay.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// A ring whose ranks are processes: those of an MPI communicator, in its order.
 ///

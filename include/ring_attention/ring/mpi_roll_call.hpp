@@ -8,7 +8,7 @@
 
 #include <ring_attention/ring/mpi_message.hpp>
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// Of the ranks for which this one has waited in vain: those that are silent. When one rank stops, soon all
 /// wait, each for the next; to say which one it is takes asking. So a rank that has waited for too long tells

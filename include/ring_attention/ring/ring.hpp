@@ -7,7 +7,7 @@
 #include <ring_attention/core/types.hpp>
 #include <ring_attention/ring/ring_log.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 namespace detail {
 

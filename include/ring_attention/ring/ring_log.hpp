@@ -6,7 +6,7 @@
 
 #include <ring_attention/ring/timeline.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// Messages of one channel arrive in the order in which they were sent; those of two channels do not wait for
 /// each other.

@@ -8,7 +8,7 @@
 #include <ring_attention/core/tensor.hpp>
 #include <ring_attention/ring/share.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // For those who have the whole sequence: from it to what each rank holds, and back. `axis` is the one of the
 // tokens: 1 in what goes into a model, 2 in [batch, heads, seq_len, head_dim].

@@ -2,7 +2,7 @@
 
 #include <ring_attention/ring/share.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// When a rank meets the keys and values of a rank's seats.
 enum class Meeting {

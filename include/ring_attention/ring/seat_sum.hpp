@@ -7,7 +7,7 @@
 #include <ring_attention/core/memory.hpp>
 #include <ring_attention/ring/ring.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// Pieces of memory one after the other, as if they were one.
 template <class T>

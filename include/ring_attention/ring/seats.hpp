@@ -10,7 +10,7 @@
 #include <ring_attention/ring/ring.hpp>
 #include <ring_attention/ring/share.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // Activations of a rank: a matrix with a row a token, seat by seat; those of a seat are [batch, tokens of the
 // seat].

@@ -6,7 +6,7 @@
 #include <ring_attention/ring/layout.hpp>
 #include <ring_attention/ring/ring.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// What one rank holds: a run of neighbouring seats and the tokens on them. In the tensors that a rank gives
 /// and gets, its tokens stand in the order of the sequence.

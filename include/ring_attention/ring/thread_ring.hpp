@@ -14,7 +14,7 @@
 #include <ring_attention/ring/mailboxes.hpp>
 #include <ring_attention/ring/relay.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// A ring whose ranks are threads of this process that share nothing and pass messages, as processes would.
 class ThreadRing {

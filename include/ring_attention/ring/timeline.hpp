@@ -7,7 +7,9 @@
 #include <utility>
 #include <vector>
 
-namespace ring_attention {
+#include <ring_attention/core/abi.hpp>
+
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// What a rank does; a phase is a time in which it does several of the others.
 enum class Activity { compute, send, wait, phase };

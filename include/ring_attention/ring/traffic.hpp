@@ -5,7 +5,7 @@
 
 #include <ring_attention/ring/backward_travel.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // What a rank sends in attention, as RingLog counts it. With n_j the tokens of rank j of P, its keys and
 // values are

@@ -5,7 +5,7 @@
 #include <ring_attention/ring/heads.hpp>
 #include <ring_attention/ring/share.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// What goes around the ring: a key and a value (or the gradients of both) for every seat of one rank, in one
 /// piece of memory, which is one message: for each head of each batch entry, a seat after the other, [tokens,

@@ -8,7 +8,7 @@
 #include <ring_attention/ring/schedule.hpp>
 #include <ring_attention/ring/travellers.hpp>
 
-namespace ring_attention::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// The meetings that a rank has at one time with the same visitors. hop: how many ranks further on these are
 /// at home; the rank's own, which come first and last, have hop 0 and hop `ranks`.

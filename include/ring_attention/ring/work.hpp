@@ -5,7 +5,7 @@
 #include <ring_attention/kernels/attention_tile.hpp>
 #include <ring_attention/ring/schedule.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // How much an attention forward computes, where: in multiplications a feature of a head, of which each has
 // batch * heads * head_dim. They are those of the kernel, which works in tiles of queries and keys: what the

@@ -7,7 +7,7 @@
 #include <ring_attention/core/parallel.hpp>
 #include <ring_attention/core/parameters.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 struct AdamWOptions {
     double beta1 = 0.9;

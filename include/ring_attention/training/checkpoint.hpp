@@ -2,7 +2,7 @@
 
 #include <ring_attention/training/adamw.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// All that training needs to go on where it stopped, to be saved and loaded as one:
 /// save(Checkpoint{model, optimiser}, path); Checkpoint into{model, optimiser}; load(into, path).

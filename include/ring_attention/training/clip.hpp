@@ -6,7 +6,7 @@
 #include <ring_attention/core/error.hpp>
 #include <ring_attention/core/parameters.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// The Euclidean norm of all parameters (or of a gradient), summed in double.
 template <Visitable Model>

@@ -14,7 +14,7 @@
 #include <ring_attention/layers/embedding.hpp>
 #include <ring_attention/ring/local_ring.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// A target that is not counted: padding.
 inline constexpr Token ignored_target = -1;

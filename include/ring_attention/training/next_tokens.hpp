@@ -4,7 +4,7 @@
 #include <ring_attention/ring/share.hpp>
 #include <ring_attention/training/cross_entropy.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// The targets of a language model: after each token of this rank, [batch, tokens], the one that follows it
 /// in the sequence, which may be at home on another rank; after the last of all, ignored_target. Throws

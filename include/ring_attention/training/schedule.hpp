@@ -5,9 +5,10 @@
 #include <cstdint>
 #include <numbers>
 
+#include <ring_attention/core/abi.hpp>
 #include <ring_attention/core/error.hpp>
 
-namespace ring_attention {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// Linear warm-up to the peak, then half a cosine down to `final_fraction` of it (Loshchilov, Hutter 2017,
 /// 1608.03983).
