@@ -8,8 +8,8 @@
 
 #include <doctest/doctest.h>
 
+#include <ring_attention/attention/operator.hpp>
 #include <ring_attention/models/build.hpp>
-#include <ring_attention/ring/attention.hpp>
 
 #include "support/compare.hpp"
 #include "support/finite_differences.hpp"
@@ -102,7 +102,7 @@ void check_model(golden::File& file, const Masks& masks) {
           tolerance.output * double(output.size()));
     check_gradient(file, "grad.", gradient, model.backward(weight, cache, gradient));
     if (file.has("loss_msq")) check_mean_square(file, model, output, cache);
-    if constexpr (std::is_same_v<Masks, ra::MaskReference>) check_sequence_output<options, T>(file);
+    if constexpr (std::is_same_v<Masks, ra::KeepPatternReference>) check_sequence_output<options, T>(file);
 }
 
 /// The operator alone, for every number of chunks. q_factor makes up for a scale that is not 1 /
@@ -151,7 +151,7 @@ bool made_with(const golden::File& file, const ra::Options& options) {
 template <ra::Options options, class T>
 bool check_inference(golden::File& file) {
     const bool same = made_with<T>(file, options) && file.metadata("mode") == "inference";
-    if (same) check_model<options, T>(file, ra::MaskReference{});
+    if (same) check_model<options, T>(file, ra::KeepPatternReference{});
     return same;
 }
 

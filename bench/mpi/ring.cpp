@@ -50,9 +50,9 @@ class Ranks {
         std::byte nothing{};
         const auto pass_on = [&](int peer, bool sends) {
             if (sends)
-                signals().send(peer, ra::Channel::baton, {&nothing, 1});
+                signals().send(peer, ra::Channel::collective, {&nothing, 1});
             else
-                signals().receive(peer, ra::Channel::baton, {&nothing, 1});
+                signals().receive(peer, ra::Channel::collective, {&nothing, 1});
         };
         if (!is_first()) return pass_on(0, to_first);
         for (int peer = 1; peer < count(); ++peer) pass_on(peer, !to_first);

@@ -32,7 +32,7 @@ class PositionLosses {
     /// Adds up what the ranks have, on all of them.
     void add_over_ranks(ProcessRing& ring) {
         const std::vector<At> own = at_;
-        ra::relay_numbers(ring, std::span(at_), [&](std::span<At> part, ra::Index first) {
+        ra::sum_numbers_in_rank_order(ring, std::span(at_), [&](std::span<At> part, ra::Index first) {
             if (ring.rank() == 0) return;
             for (std::size_t i = 0; i < part.size(); ++i) {
                 part[i].sum.add(own[std::size_t(first) + i].sum);
@@ -56,7 +56,7 @@ class PositionLosses {
     bool any_at(std::size_t position) const { return at_[position].count > 0; }
 
   private:
-    struct alignas(16) At {  // a relay does not cut it
+    struct alignas(16) At {  // a sum_in_rank_order does not cut it
         ra::ExactSum sum;
         ra::Index count = 0;
     };

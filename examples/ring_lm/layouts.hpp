@@ -3,7 +3,7 @@
 #include <map>
 #include <string>
 
-#include <ring_attention/ring/layout.hpp>
+#include <ring_attention/sequence/layout.hpp>
 
 namespace ring_lm {
 

@@ -54,8 +54,8 @@ class ProcessRing {
         return {};
     }
 
-    void relay(std::span<std::byte> baton, auto&& add) {
-        processes_ ? processes_->relay(baton, add) : alone_.relay(baton, add);
+    void sum_in_rank_order(std::span<std::byte> sums, auto&& add) {
+        processes_ ? processes_->sum_in_rank_order(sums, add) : alone_.sum_in_rank_order(sums, add);
     }
 
     ra::RingLog& log() { return processes_ ? processes_->log() : alone_.log(); }
@@ -64,16 +64,17 @@ class ProcessRing {
     std::vector<std::string> gather(const std::string& text) {
         if (rank() > 0) {
             std::size_t size = text.size();
-            processes_->send(0, ra::Channel::baton, std::as_bytes(std::span(&size, 1)));
-            processes_->send(0, ra::Channel::baton, std::as_bytes(std::span(text)));
+            processes_->send(0, ra::Channel::collective, std::as_bytes(std::span(&size, 1)));
+            processes_->send(0, ra::Channel::collective, std::as_bytes(std::span(text)));
             return {};
         }
         std::vector<std::string> texts{text};
         for (int from = 1; from < ranks(); ++from) {
             std::size_t size = 0;
-            processes_->receive(from, ra::Channel::baton, std::as_writable_bytes(std::span(&size, 1)));
+            processes_->receive(from, ra::Channel::collective, std::as_writable_bytes(std::span(&size, 1)));
             texts.emplace_back(size, '\0');
-            processes_->receive(from, ra::Channel::baton, std::as_writable_bytes(std::span(texts.back())));
+            processes_->receive(from, ra::Channel::collective,
+                                std::as_writable_bytes(std::span(texts.back())));
         }
         return texts;
     }

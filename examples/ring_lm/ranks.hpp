@@ -23,7 +23,7 @@ struct Ranks {
     ProcessRing ring;    ///< those of this replica
     ProcessRing across;  ///< those at this place of the other replicas' rings
     int replicas;
-    ra::Run replicas_here;  ///< those that this process works for
+    ra::IndexRange replicas_here;  ///< those that this process works for
 
     /// One process.
     explicit Ranks(int number_of_replicas)

@@ -7,7 +7,7 @@
 
 #include <fmt/format.h>
 
-#include <ring_attention/ring/work.hpp>
+#include <ring_attention/attention/work.hpp>
 
 #include "gantt.hpp"
 #include "layouts.hpp"

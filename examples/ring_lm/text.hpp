@@ -100,8 +100,8 @@ inline Batch windows_at(const Text& text, const std::vector<std::size_t>& starts
 
 /// Random places at which a window of `length` bytes, and one byte more, fits into the text: a function of
 /// seed and step, for the windows [windows.first, windows.end()) of a batch.
-inline std::vector<std::size_t> random_starts(const Text& text, const ra::Run& windows, ra::Index length,
-                                              std::uint64_t seed, std::int64_t step) {
+inline std::vector<std::size_t> random_starts(const Text& text, const ra::IndexRange& windows,
+                                              ra::Index length, std::uint64_t seed, std::int64_t step) {
     const ra::CounterRandom random(seed, ra::RandomPurpose::sampling);
     std::vector<std::size_t> starts;
     for (ra::Index b = windows.first; b < windows.end(); ++b) {

@@ -49,7 +49,7 @@ class Trainer {
     double step(std::int64_t step) {
         const auto whole = phase("step", step);
         double loss = 0;
-        const ra::Run here = ranks_.replicas_here;
+        const ra::IndexRange here = ranks_.replicas_here;
         for (ra::Index replica = here.first; replica < here.end(); ++replica) {
             Model& gradient = replica == here.first ? gradient_ : *of_replica_;
             loss += replica_step(replica, step, gradient);
@@ -58,9 +58,10 @@ class Trainer {
         if (ranks_.across.ranks() > 1) {
             ra::add_over_ranks(ranks_.across, gradient_);
             const double own = loss;
-            ra::relay_numbers(ranks_.across, std::span(&loss, 1), [&](std::span<double> sum, ra::Index) {
-                if (ranks_.across.rank() > 0) sum[0] += own;
-            });
+            ra::sum_numbers_in_rank_order(ranks_.across, std::span(&loss, 1),
+                                          [&](std::span<double> sum, ra::Index) {
+                                              if (ranks_.across.rank() > 0) sum[0] += own;
+                                          });
         }
         const double share = 1 / double(ranks_.replicas);
         if (ranks_.replicas > 1)
@@ -78,7 +79,7 @@ class Trainer {
   private:
     /// The loss of a replica's windows; its gradient replaces what was there.
     double replica_step(ra::Index replica, std::int64_t step, Model& gradient) {
-        const ra::Run windows = ra::divide(arguments_.batch, ranks_.replicas, replica);
+        const ra::IndexRange windows = ra::divide(arguments_.batch, ranks_.replicas, replica);
         const Batch batch = windows_at(
             text_, random_starts(text_, windows, arguments_.context, arguments_.seed, step), positions_);
         const DropoutOfReplica dropout{{arguments_.seed, std::uint64_t(step)}, windows.first};

@@ -55,7 +55,7 @@ void for_each_pass(const F& f) {
                         for (const auto layout :
                              {ra::Layout::contiguous, ra::Layout::zigzag, ra::Layout::striped}) {
                             const ra::Share share(ra::ChunkLayout(seq_len, num_seats, layout), rank, ranks);
-                            f(ra::Pass<ra::LocalRing>{ring, share, batch, ra::MaskReference{}});
+                            f(ra::Pass<ra::LocalRing>{ring, share, batch, ra::KeepPatternReference{}});
                         }
                     }
 }
@@ -153,33 +153,33 @@ TEST_CASE("seat gradients: seat by seat, and the parts of each") {
     Two a, b;
     const ra::SeatGradients<Two> seats({{&a, {0, 4}}, {&b, {4, 2}}, {&a, {6, 1}}});
     std::vector<Two*> layers;
-    std::vector<ra::Run> rows;
-    seats.for_each([&](Two& layer, ra::Run of) {
+    std::vector<ra::IndexRange> rows;
+    seats.for_each([&](Two& layer, ra::IndexRange of) {
         layers.push_back(&layer);
         rows.push_back(of);
     });
     CHECK(layers == std::vector<Two*>{&a, &b, &a});
-    CHECK(rows == std::vector<ra::Run>{{0, 4}, {4, 2}, {6, 1}});
+    CHECK(rows == std::vector<ra::IndexRange>{{0, 4}, {4, 2}, {6, 1}});
 
     const ra::SeatGradients<ra::LayerNorm<double, 3>> norms =
         seats.part([](Two & two) -> auto& { return two.norms[1]; });
     std::vector<void*> parts;
     rows.clear();
-    norms.for_each([&](ra::LayerNorm<double, 3>& norm, ra::Run of) {
+    norms.for_each([&](ra::LayerNorm<double, 3>& norm, ra::IndexRange of) {
         parts.push_back(&norm);
         rows.push_back(of);
     });
     CHECK(parts == std::vector<void*>{&a.norms[1], &b.norms[1], &a.norms[1]});
-    CHECK(rows == std::vector<ra::Run>{{0, 4}, {4, 2}, {6, 1}});
+    CHECK(rows == std::vector<ra::IndexRange>{{0, 4}, {4, 2}, {6, 1}});
 }
 
 TEST_CASE("seat gradients: all rows to one gradient are one seat") {
     Dense gradient;
     int seats = 0;
-    ra::SeatGradients<Dense>(gradient, 9).for_each([&](Dense& layer, ra::Run rows) {
+    ra::SeatGradients<Dense>(gradient, 9).for_each([&](Dense& layer, ra::IndexRange rows) {
         ++seats;
         CHECK(&layer == &gradient);
-        CHECK(rows == ra::Run{0, 9});
+        CHECK(rows == ra::IndexRange{0, 9});
     });
     CHECK(seats == 1);
 }

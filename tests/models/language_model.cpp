@@ -5,8 +5,8 @@
 #include <doctest/doctest.h>
 
 #include <ring_attention/models/build.hpp>
-#include <ring_attention/ring/scatter.hpp>
-#include <ring_attention/ring/thread_ring.hpp>
+#include <ring_attention/ring/thread/thread_ring.hpp>
+#include <ring_attention/sequence/scatter.hpp>
 #include <ring_attention/training/adamw.hpp>
 #include <ring_attention/training/clip.hpp>
 #include <ring_attention/training/cross_entropy.hpp>

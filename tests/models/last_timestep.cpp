@@ -5,10 +5,10 @@
 
 #include <doctest/doctest.h>
 
+#include <ring_attention/layers/sequential.hpp>
 #include <ring_attention/models/build.hpp>
-#include <ring_attention/models/sequential.hpp>
-#include <ring_attention/ring/scatter.hpp>
-#include <ring_attention/ring/thread_ring.hpp>
+#include <ring_attention/ring/thread/thread_ring.hpp>
+#include <ring_attention/sequence/scatter.hpp>
 
 #include "support/compare.hpp"
 #include "support/tensors.hpp"

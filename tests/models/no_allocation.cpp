@@ -10,9 +10,9 @@
 
 #include <doctest/doctest.h>
 
+#include <ring_attention/attention/operator.hpp>
 #include <ring_attention/models/build.hpp>
 #include <ring_attention/models/stream.hpp>
-#include <ring_attention/ring/attention.hpp>
 
 #include "support/num_threads.hpp"
 #include "support/tensors.hpp"

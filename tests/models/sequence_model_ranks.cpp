@@ -7,8 +7,8 @@
 #include <doctest/doctest.h>
 
 #include <ring_attention/models/build.hpp>
-#include <ring_attention/ring/scatter.hpp>
-#include <ring_attention/ring/thread_ring.hpp>
+#include <ring_attention/ring/thread/thread_ring.hpp>
+#include <ring_attention/sequence/scatter.hpp>
 
 #include "support/error_message.hpp"
 #include "support/layouts.hpp"
@@ -99,7 +99,7 @@ TEST_CASE_TEMPLATE("sequence model: ranks give the same bits, every timestep, wi
 }
 
 TEST_CASE("sequence model: ranks give the same bits, last timestep") {
-    check_every_layout<ra::Output::last_timestep, float>(ra::MaskReference{});
+    check_every_layout<ra::Output::last_timestep, float>(ra::KeepPatternReference{});
 }
 
 TEST_CASE("sequence model: ranks give the same bits, mean over the timesteps, with dropout") {
@@ -165,7 +165,7 @@ void run_ranks(int ranks, const InputOf& x_of) {
         const ra::Tensor<float, 3> x = x_of(ring.rank());
         ra::Tensor<float, 2> d_output(x.dimension(0), options.hidden_size);
         d_output.setConstant(1);
-        support::run_on(ring, model, x, d_output, ra::MaskReference{});
+        support::run_on(ring, model, x, d_output, ra::KeepPatternReference{});
     });
 }
 

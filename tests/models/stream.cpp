@@ -6,8 +6,8 @@
 
 #include <doctest/doctest.h>
 
+#include <ring_attention/layers/sequential.hpp>
 #include <ring_attention/models/build.hpp>
-#include <ring_attention/models/sequential.hpp>
 #include <ring_attention/models/stream.hpp>
 
 #include "support/compare.hpp"

@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include <ring_attention/ring/mpi_ring.hpp>
+#include <ring_attention/ring/mpi/mpi_ring.hpp>
 
 #include "support/attention_on_ranks.hpp"
 #include "support/mpi_case.hpp"

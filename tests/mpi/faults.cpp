@@ -14,8 +14,8 @@
 #include <unistd.h>
 #include <vector>
 
-#include <ring_attention/ring/mpi_main.hpp>
-#include <ring_attention/ring/mpi_ring.hpp>
+#include <ring_attention/ring/mpi/mpi_main.hpp>
+#include <ring_attention/ring/mpi/mpi_ring.hpp>
 
 namespace ra = ring_attention;
 

@@ -2,11 +2,11 @@
 
 #include <doctest/doctest.h>
 
-#include <ring_attention/ring/mpi_grid.hpp>
-#include <ring_attention/ring/mpi_ring.hpp>
+#include <ring_attention/ring/mpi/mpi_grid.hpp>
+#include <ring_attention/ring/mpi/mpi_ring.hpp>
 
-#include "support/baton.hpp"
 #include "support/error_message.hpp"
+#include "support/sums.hpp"
 
 namespace {
 
@@ -40,8 +40,8 @@ TEST_CASE("mpi grid: replicas, each on a ring of neighbours") {
         CHECK(rank_in(grid.across()) == grid.replica());
 
         ra::MpiRing ring(grid.ring()), across(grid.across());
-        CHECK(support::relayed(ring, 10) == support::expected_baton(ring_size, 10));
-        CHECK(support::relayed(across, 10) == support::expected_baton(replicas, 10));
+        CHECK(support::sums_in_rank_order(ring, 10) == support::expected_sums(ring_size, 10));
+        CHECK(support::sums_in_rank_order(across, 10) == support::expected_sums(replicas, 10));
     }
 }
 

@@ -5,7 +5,7 @@
 
 #include <doctest/doctest.h>
 
-#include <ring_attention/ring/mpi_ring.hpp>
+#include <ring_attention/ring/mpi/mpi_ring.hpp>
 
 #include "support/error_message.hpp"
 

@@ -7,10 +7,10 @@
 #include <doctest/doctest.h>
 
 #include <ring_attention/core/parallel.hpp>
-#include <ring_attention/ring/mpi_ring.hpp>
+#include <ring_attention/ring/mpi/mpi_ring.hpp>
 
-#include "support/baton.hpp"
 #include "support/mpi_case.hpp"
+#include "support/sums.hpp"
 
 namespace {
 
@@ -79,14 +79,14 @@ TEST_CASE("mpi ring: finish waits for its own exchange alone") {
     const auto bytes = [](auto& values) { return std::as_writable_bytes(std::span(values)); };
     if (ring.rank() == last) {
         ring.send(last - 1, Channel::key_value, std::as_bytes(std::span(sent)));
-        ring.receive(last - 1, Channel::baton, bytes(token));
+        ring.receive(last - 1, Channel::collective, bytes(token));
         ring.send(last - 1, Channel::key_value, std::as_bytes(std::span(sent)));
     } else if (ring.rank() == last - 1) {
         auto first_hop = ring.start_exchange(Channel::key_value, {}, bytes(first));
         auto second_hop = ring.start_exchange(Channel::key_value, {}, bytes(second));
         first_hop.finish();
         CHECK(first == sent);
-        ring.send(last, Channel::baton, std::as_bytes(std::span(sent)));
+        ring.send(last, Channel::collective, std::as_bytes(std::span(sent)));
         second_hop.finish();
         CHECK(second == sent);
     }
@@ -115,16 +115,16 @@ TEST_CASE("mpi ring: long messages travel in pieces and count as one") {
             ra::MpiRing ring(MPI_COMM_WORLD, {.overlap = overlap, .piece_size = piece_size});
             check_hops(ring, 25);  // 100 bytes
             CHECK(ring.log().sent_on(Channel::key_value) == ra::Traffic{3, 300});
-            CHECK(support::relayed(ring, 11) == support::expected_baton(ring.ranks(), 11));
+            CHECK(support::sums_in_rank_order(ring, 11) == support::expected_sums(ring.ranks(), 11));
         }
 }
 
-TEST_CASE("mpi ring: the baton meets the ranks in order and ends the same on all, whatever its size") {
+TEST_CASE("mpi ring: the sums meets the ranks in order and ends the same on all, whatever its size") {
     for (const auto overlap : support::overlaps()) {
         ra::MpiRing ring(MPI_COMM_WORLD, {.overlap = overlap});
-        for (const std::size_t size : support::baton_sizes()) {
+        for (const std::size_t size : support::sizes_of_sums()) {
             CAPTURE(size);
-            CHECK(support::relayed(ring, size) == support::expected_baton(ring.ranks(), size));
+            CHECK(support::sums_in_rank_order(ring, size) == support::expected_sums(ring.ranks(), size));
         }
     }
 }
@@ -192,7 +192,7 @@ TEST_CASE("mpi ring: a ring of some ranks, and of all in another order") {
         CHECK(backwards.rank() == ranks - 1 - rank);
         for (ra::MpiRing* ring : {&odd_or_even, &backwards}) {
             check_hops(*ring, 1000);
-            CHECK(support::relayed(*ring, 100) == support::expected_baton(ring->ranks(), 100));
+            CHECK(support::sums_in_rank_order(*ring, 100) == support::expected_sums(ring->ranks(), 100));
         }
     }
     MPI_Comm_free(&part);

@@ -5,7 +5,7 @@
 
 #include <doctest/doctest.h>
 
-#include <ring_attention/ring/mpi_ring.hpp>
+#include <ring_attention/ring/mpi/mpi_ring.hpp>
 
 #include "support/error_message.hpp"
 #include "support/mpi_case.hpp"
@@ -67,7 +67,7 @@ TEST_CASE("mpi ring: a send that nobody receives takes too long, too") {
         // MPI may read this until the end of the program.
         static const std::vector<std::byte> long_message(std::size_t(1) << 24);
         if (ring.rank() == 0)
-            CHECK_REFUSES(ring.send(support::rank_before(ring), Channel::baton, long_message),
+            CHECK_REFUSES(ring.send(support::rank_before(ring), Channel::collective, long_message),
                           "send 16777216 bytes", "to " + rank_text(support::rank_before(ring)));
         MPI_Barrier(MPI_COMM_WORLD);
     }

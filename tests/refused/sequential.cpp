@@ -1,5 +1,5 @@
 #include <ring_attention/layers/dense.hpp>
-#include <ring_attention/models/sequential.hpp>
+#include <ring_attention/layers/sequential.hpp>
 
 namespace ra = ring_attention;
 

@@ -1,5 +1,5 @@
+#include <ring_attention/layers/sequential.hpp>
 #include <ring_attention/layers/stack.hpp>
-#include <ring_attention/models/sequential.hpp>
 #include <ring_attention/models/stream.hpp>
 
 namespace ra = ring_attention;

@@ -7,7 +7,7 @@
 #include <type_traits>
 #include <vector>
 
-#include <ring_attention/ring/attention.hpp>
+#include <ring_attention/attention/operator.hpp>
 
 #include "attention_oracle.hpp"
 #include "compare.hpp"

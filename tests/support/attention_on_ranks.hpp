@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include <ring_attention/ring/attention.hpp>
-#include <ring_attention/ring/scatter.hpp>
+#include <ring_attention/attention/operator.hpp>
+#include <ring_attention/sequence/scatter.hpp>
 
 #include "attention_case.hpp"
 #include "layouts.hpp"

@@ -10,7 +10,7 @@
 #include <limits>
 #include <vector>
 
-#include <ring_attention/kernels/mask.hpp>
+#include <ring_attention/attention/mask.hpp>
 #include <ring_attention/kernels/matrix_view.hpp>
 
 #include "inputs.hpp"
@@ -73,7 +73,7 @@ bool same_rows(const Rows<T>& a, const Rows<T>& b) {
 }
 
 struct HeadShape {
-    ra::TokenRun queries, keys;
+    ra::TokenPositions queries, keys;
     ra::Index head_dim = 1;
     bool causal = true;
     ra::Index gap = 0;     ///< between two rows of queries or outputs, of keys or values

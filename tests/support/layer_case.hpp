@@ -41,7 +41,7 @@ void randomise(L& layer) {
 template <ra::Layer L>
 class LayerCase {
   public:
-    LayerCase(L layer, const SeatShape& shape, ra::MaskReference masks)
+    LayerCase(L layer, const SeatShape& shape, ra::KeepPatternReference masks)
         : layer_(std::move(layer)),
           share_(ra::ChunkLayout(shape.seq_len, shape.num_seats), 0, 1),
           pass_{ring_, share_, shape.batch, masks, 1} {
@@ -111,7 +111,7 @@ class LayerCase {
 
 /// Checks backward of the layer, with masks that must outlive the call.
 template <ra::Layer L>
-void check_layer(const SeatShape& shape, ra::MaskReference masks = {}) {
+void check_layer(const SeatShape& shape, ra::KeepPatternReference masks = {}) {
     INFO("batch ", shape.batch, ", seq_len ", shape.seq_len, ", seats ", shape.num_seats);
     LayerCase<L>(L{}, shape, masks).check_finite_differences();
 }

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include <ring_attention/ring/share.hpp>
+#include <ring_attention/sequence/share.hpp>
 
 // Who sits where, by dealing tokens one at a time: what the library finds by arithmetic.
 
@@ -54,7 +54,7 @@ inline std::vector<Positions> seat_positions(ra::Layout layout, ra::Index seq_le
     return seats;
 }
 
-inline Positions positions_of(const ra::TokenRun& run) {
+inline Positions positions_of(const ra::TokenPositions& run) {
     Positions positions;
     for (ra::Index i = 0; i < run.count; ++i) positions.push_back(run.position(i));
     return positions;

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include <ring_attention/models/build.hpp>
-#include <ring_attention/ring/scatter.hpp>
-#include <ring_attention/ring/thread_ring.hpp>
+#include <ring_attention/ring/thread/thread_ring.hpp>
+#include <ring_attention/sequence/scatter.hpp>
 
 #include "compare.hpp"
 #include "model_case.hpp"
@@ -31,7 +31,7 @@ struct ModelRun {
 template <class Model, class Masks, class... Ring>
 typename Model::OutputTensor forward(const Model& model, const ra::Tensor<typename Model::Scalar, 3>& x,
                                      typename Model::Cache& cache, const Masks& masks, Ring&... ring) {
-    if constexpr (std::is_same_v<Masks, ra::MaskReference>)
+    if constexpr (std::is_same_v<Masks, ra::KeepPatternReference>)
         return model.forward(x, cache, ring...);
     else
         return model.forward(x, cache, masks, ring...);
@@ -50,7 +50,7 @@ ModelRun<Model> run_on(Ring& ring, const Model& model, const ra::Tensor<typename
     return run;
 }
 
-template <class Model, class Masks = ra::MaskReference>
+template <class Model, class Masks = ra::KeepPatternReference>
 ModelRun<Model> run(const Model& model, const ra::Tensor<typename Model::Scalar, 3>& x,
                     const typename Model::OutputTensor& d_output, const Masks& masks = {}) {
     ra::LocalRing ring;
@@ -72,7 +72,7 @@ bool same_bits(const ModelRun<Model>& a, const ModelRun<Model>& b) {
 }
 
 /// What each rank of a ThreadRing computes from its own tokens.
-template <class Model, class Masks = ra::MaskReference>
+template <class Model, class Masks = ra::KeepPatternReference>
 std::vector<ModelRun<Model>> run_on_ranks(int ranks, const Model& model,
                                           const ra::Tensor<typename Model::Scalar, 3>& x,
                                           const typename Model::OutputTensor& d_output,

@@ -5,7 +5,7 @@
 
 #include <mpi.h>
 
-#include <ring_attention/ring/mpi_ring.hpp>
+#include <ring_attention/ring/mpi/mpi_ring.hpp>
 
 namespace support {
 

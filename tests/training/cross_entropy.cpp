@@ -4,8 +4,8 @@
 
 #include <doctest/doctest.h>
 
-#include <ring_attention/ring/scatter.hpp>
-#include <ring_attention/ring/thread_ring.hpp>
+#include <ring_attention/ring/thread/thread_ring.hpp>
+#include <ring_attention/sequence/scatter.hpp>
 #include <ring_attention/training/cross_entropy.hpp>
 
 #include "support/compare.hpp"

@@ -1,7 +1,7 @@
 #include <doctest/doctest.h>
 
-#include <ring_attention/ring/scatter.hpp>
-#include <ring_attention/ring/thread_ring.hpp>
+#include <ring_attention/ring/thread/thread_ring.hpp>
+#include <ring_attention/sequence/scatter.hpp>
 #include <ring_attention/training/next_tokens.hpp>
 
 #include "support/compare.hpp"

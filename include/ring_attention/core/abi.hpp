@@ -2,10 +2,10 @@
 
 #include <Eigen/Core>
 
-// What the preprocessor decides about the code of this library: the width of vectors, the instructions, what Eigen
-// aligns. Two units of one program may decide it differently (-march=x86-64-v3 in one, x86-64-v4 in the other), and
-// of functions of one name the linker keeps one. So all of it is part of the name: an inline namespace, which nobody
-// has to write.
+// What the preprocessor decides about the code of this library: the width of vectors, the instructions, what
+// Eigen aligns. Two units of one program may decide it differently (-march=x86-64-v3 in one, x86-64-v4 in the
+// other), and of functions of one name the linker keeps one. So all of it is part of the name: an inline
+// namespace, which nobody has to write.
 
 #define RING_ATTENTION_JOIN_(a, b, c) a##_##b##_##c
 #define RING_ATTENTION_JOIN(a, b, c) RING_ATTENTION_JOIN_(a, b, c)

@@ -48,4 +48,4 @@ class BetweenTasks {
     bool active_ = false;
 };
 
-}  // namespace ring_attention::detail
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

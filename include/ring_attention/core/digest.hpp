@@ -34,4 +34,4 @@ std::uint64_t digest(const Model& model) {
     return all.value();
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

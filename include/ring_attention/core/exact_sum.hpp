@@ -47,4 +47,4 @@ class ExactSum {
     bool positive_infinite_ = false, negative_infinite_ = false;
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

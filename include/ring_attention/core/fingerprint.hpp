@@ -75,4 +75,4 @@ std::uint64_t fingerprint(const Model& model) {
     return fingerprint(std::as_bytes(std::span(each)));
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

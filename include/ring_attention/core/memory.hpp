@@ -183,4 +183,4 @@ struct KeptMemoryAllocator {
 template <class T>
 using List = std::vector<T, KeptMemoryAllocator<T>>;
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

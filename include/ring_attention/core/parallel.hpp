@@ -212,4 +212,4 @@ void parallel_for_in_runs(Index count, Index run_length, const F& f) {
     });
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -94,4 +94,4 @@ Model zeros_like(const Model& model) {
     return zeros;
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -49,4 +49,4 @@ class CounterRandom {
     r123::Philox4x64::key_type key_;
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

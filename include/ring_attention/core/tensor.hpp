@@ -10,4 +10,4 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 template <class T, int Rank>
 using Tensor = Eigen::Tensor<T, Rank, Eigen::RowMajor>;
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

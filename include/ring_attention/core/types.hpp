@@ -12,11 +12,11 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 using Index = Eigen::Index;
 
 /// A run of neighbours: seats of a rank, tokens of a seat, rows or columns of a matrix.
-struct Run {
+struct IndexRange {
     Index first = 0;
     Index count = 0;
     Index end() const { return first + count; }
-    bool operator==(const Run&) const = default;
+    bool operator==(const IndexRange&) const = default;
 };
 
 namespace detail {
@@ -115,4 +115,4 @@ auto numbers_of(auto& tensor) {
 
 }  // namespace detail
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -122,4 +122,4 @@ class AtomicFile {
     FileDescriptor descriptor_;
 };
 
-}  // namespace ring_attention::detail
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

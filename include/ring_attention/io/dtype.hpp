@@ -65,4 +65,4 @@ constexpr const Dtype* find_dtype(std::string_view name) {
 
 }  // namespace detail
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

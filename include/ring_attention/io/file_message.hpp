@@ -51,4 +51,4 @@ inline std::string list_in_quotes(const std::vector<std::string>& names) {
     return names.size() > most ? list + " and " + std::to_string(names.size() - most) + " more" : list;
 }
 
-}  // namespace ring_attention::detail
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

@@ -73,4 +73,4 @@ inline void read_at(const FileDescriptor& descriptor, const std::filesystem::pat
     }
 }
 
-}  // namespace ring_attention::detail
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

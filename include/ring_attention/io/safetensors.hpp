@@ -176,4 +176,4 @@ inline void write_safetensors(const std::filesystem::path& path, std::vector<Nam
     file.commit();
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

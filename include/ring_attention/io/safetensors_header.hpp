@@ -103,4 +103,4 @@ inline void check_layout(const std::filesystem::path& path, const SafetensorsHea
 
 }  // namespace detail
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

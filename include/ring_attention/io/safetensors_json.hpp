@@ -210,4 +210,4 @@ inline std::string safetensors_header_text(
     return text;
 }
 
-}  // namespace ring_attention::detail
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

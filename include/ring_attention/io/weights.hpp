@@ -102,4 +102,4 @@ inline std::string read_metadata(const std::filesystem::path& path, const std::s
     return found->second;
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -232,4 +232,4 @@ void multiply_unpacked_on(MatrixView<const T> a, MatrixView<const T> b, MatrixVi
         multiply_on<T>(a, b, c, add, for_all);
 }
 
-}  // namespace ring_attention::detail
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

@@ -63,4 +63,4 @@ void gelu_backward(const T* x, const T* dy, T* dx, Index n) {
     if (i < n) store_partial(value(load_partial(x + i, n - i), load_partial(dy + i, n - i)), dx + i, n - i);
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -37,4 +37,4 @@ class FiniteRows {
     Matrix<T> tame_;
 };
 
-}  // namespace ring_attention::detail
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

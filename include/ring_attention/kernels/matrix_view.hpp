@@ -42,4 +42,4 @@ MatrixView<const T> view(const Matrix<T>& matrix) {
     return {matrix.data(), matrix.rows(), matrix.cols(), matrix.cols(), 1};
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

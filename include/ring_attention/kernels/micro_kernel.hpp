@@ -140,7 +140,7 @@ void multiply_panel(Index rows, const Strips<T>& a, const T* b, Index b_row, aut
     const T* strip = a.data;
     for (Index i = 0; i < rows; i += tile, strip += a.strip_stride) {
         const Index count = std::min(tile, rows - i);
-        const Run k = within(i, i + count - 1);
+        const IndexRange k = within(i, i + count - 1);
         multiply_strip<vectors>(count, strip + k.first * a.col_stride, a.row_stride, a.col_stride,
                                 b + k.first * b_row, b_row, k.count, finish.middle_rows(i, count));
     }
@@ -148,7 +148,7 @@ void multiply_panel(Index rows, const Strips<T>& a, const T* b, Index b_row, aut
 
 /// For multiply_panel: all k columns of a.
 inline auto whole_depth(Index k) {
-    return [k](Index, Index) { return Run{0, k}; };
+    return [k](Index, Index) { return IndexRange{0, k}; };
 }
 
 /// c (m,n) = or += a (m,k) b (k,n) for k <= ProductTile::depth: panel by panel, so that one stays in the
@@ -171,4 +171,4 @@ void multiply_strips(const Strips<T>& a, const PackedView<T>& b, MatrixView<T> c
     multiply_strips_within<T>(a, b, c, add, whole_depth(b.rows));
 }
 
-}  // namespace ring_attention::detail
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

@@ -197,4 +197,4 @@ class PackedB {
     PackedView<T> view_;
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -45,4 +45,4 @@ void parallel_multiply_packed(MatrixView<const T> a, const PackedView<T>& b, Mat
     detail::multiply_on<T>(a, b, c, into == Into::add, detail::OnAllThreads{});
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -72,4 +72,4 @@ T maximum(const T* x, Index n) {
         [](Simd<T> a, Simd<T> b) { return max(a, b); }));
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -33,4 +33,4 @@ void add_sum_of_rows(Index first, Index count, RowVector<T>& sums, const auto& f
     });
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -45,14 +45,14 @@ template <>
 struct SimdTypes<float> {
     using Bits = std::int32_t;
     typedef float Lanes __attribute__((vector_size(simd_bytes)));
-    typedef std::int32_t Mask __attribute__((vector_size(simd_bytes)));
+    typedef std::int32_t Predicate __attribute__((vector_size(simd_bytes)));
 };
 
 template <>
 struct SimdTypes<double> {
     using Bits = std::int64_t;
     typedef double Lanes __attribute__((vector_size(simd_bytes)));
-    typedef std::int64_t Mask __attribute__((vector_size(simd_bytes)));
+    typedef std::int64_t Predicate __attribute__((vector_size(simd_bytes)));
 };
 
 /// Calls f(0), ..., f(count - 1) with constants, so that an array which f indexes by them can live in
@@ -67,11 +67,11 @@ template <int count>
 
 }  // namespace detail
 
-/// As many numbers as a register holds. Operators work lane by lane; a comparison gives a Mask.
+/// As many numbers as a register holds. Operators work lane by lane; a comparison gives a Predicate.
 template <Real T>
 struct Simd {
     using Lanes = typename detail::SimdTypes<T>::Lanes;
-    using Mask = typename detail::SimdTypes<T>::Mask;
+    using Predicate = typename detail::SimdTypes<T>::Predicate;
     using Bits = typename detail::SimdTypes<T>::Bits;
     static constexpr int width = detail::simd_bytes / int(sizeof(T));
 
@@ -95,29 +95,29 @@ struct Simd {
     friend Simd operator*(Simd a, Simd b) { return a.lanes * b.lanes; }
     friend Simd operator/(Simd a, Simd b) { return a.lanes / b.lanes; }
     friend Simd operator-(Simd a) { return -a.lanes; }
-    friend Mask operator<(Simd a, Simd b) { return a.lanes < b.lanes; }
-    friend Mask operator>(Simd a, Simd b) { return a.lanes > b.lanes; }
+    friend Predicate operator<(Simd a, Simd b) { return a.lanes < b.lanes; }
+    friend Predicate operator>(Simd a, Simd b) { return a.lanes > b.lanes; }
 };
 
 namespace detail {
 
 /// The bits of the lanes as integers, and back.
 template <Real T>
-[[gnu::always_inline]] inline typename Simd<T>::Mask to_bits(Simd<T> x) {
-    return reinterpret_cast<typename Simd<T>::Mask>(x.lanes);
+[[gnu::always_inline]] inline typename Simd<T>::Predicate to_bits(Simd<T> x) {
+    return reinterpret_cast<typename Simd<T>::Predicate>(x.lanes);
 }
 
 template <Real T>
-[[gnu::always_inline]] inline Simd<T> from_bits(typename Simd<T>::Mask bits) {
+[[gnu::always_inline]] inline Simd<T> from_bits(typename Simd<T>::Predicate bits) {
     return reinterpret_cast<typename Simd<T>::Lanes>(bits);
 }
 
 }  // namespace detail
 
-/// Lane by lane: mask ? a : b.
+/// Lane by lane: predicate ? a : b.
 template <Real T>
-[[gnu::always_inline]] inline Simd<T> select(typename Simd<T>::Mask mask, Simd<T> a, Simd<T> b) {
-    return mask ? a.lanes : b.lanes;
+[[gnu::always_inline]] inline Simd<T> select(typename Simd<T>::Predicate predicate, Simd<T> a, Simd<T> b) {
+    return predicate ? a.lanes : b.lanes;
 }
 
 /// a > b ? a : b, hence b where either is NaN.
@@ -190,10 +190,10 @@ namespace detail {
 
 /// All bits set in the first n lanes.
 template <Real T>
-typename Simd<T>::Mask first_lanes(Index n) {
+typename Simd<T>::Predicate first_lanes(Index n) {
     using Bits = typename Simd<T>::Bits;
     return [n]<int... l>(std::integer_sequence<int, l...>) {
-        return typename Simd<T>::Mask{Bits(l)...} < Bits(n);
+        return typename Simd<T>::Predicate{Bits(l)...} < Bits(n);
     }
     (std::make_integer_sequence<int, Simd<T>::width>{});
 }
@@ -210,11 +210,11 @@ Simd<T> load_partial(const T* from, Index n, T rest = 0) {
     else
         return Simd<T>(_mm512_mask_loadu_pd(Simd<T>(rest).lanes, __mmask8((1u << n) - 1), from));
 #elif defined(__AVX__)
-    const auto mask = detail::first_lanes<T>(n);
+    const auto first = detail::first_lanes<T>(n);
     if constexpr (single)
-        return select<T>(mask, Simd<T>(_mm256_maskload_ps(from, __m256i(mask))), Simd<T>(rest));
+        return select<T>(first, Simd<T>(_mm256_maskload_ps(from, __m256i(first))), Simd<T>(rest));
     else
-        return select<T>(mask, Simd<T>(_mm256_maskload_pd(from, __m256i(mask))), Simd<T>(rest));
+        return select<T>(first, Simd<T>(_mm256_maskload_pd(from, __m256i(first))), Simd<T>(rest));
 #else
     std::array<T, std::size_t(Simd<T>::width)> numbers;
     numbers.fill(rest);
@@ -277,4 +277,4 @@ T horizontal_max(Simd<T> x) {
     return detail::fold<Simd<T>::width / 2>(x, [](Simd<T> a, Simd<T> b) { return max(a, b); });
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

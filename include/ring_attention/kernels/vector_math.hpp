@@ -212,4 +212,4 @@ template <Real T>
     return select<T>(z < Simd<T>(T(0.5)), near, select<T>(x < zero, -far, far));
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -36,4 +36,4 @@ void add_weighted_rows(MatrixView<const T> weights, const WeightedRows<T>& rows,
                 for (Index j = 0; j < sums.cols; ++j) sums(i, j) += weights(i, k) * rows.given(k, j);
 }
 
-}  // namespace ring_attention::detail
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

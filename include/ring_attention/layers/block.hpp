@@ -58,7 +58,7 @@ struct Block {
         add_branch(attention.out_proj, std::move(mixed), attn_dropout, x, pass,
                    cache ? &cache->attention.out_proj : nullptr, part(&Cache::attn_dropout));
 
-        if (cache || pass.masks) {
+        if (cache || pass.keep_patterns) {
             Matrix<T> inner = feed_forward.activate(ffn_norm.forward(x, part(&Cache::ffn_norm)),
                                                     part(&Cache::feed_forward));
             add_branch(feed_forward.down, std::move(inner), ffn_dropout, x, pass,
@@ -100,7 +100,7 @@ struct Block {
     /// x += dropout(dense(branch)).
     static void add_branch(const auto& dense, Matrix<T> branch, const auto& dropout, Matrix<T>& x,
                            const auto& pass, auto* dense_cache, auto* dropout_cache) {
-        if (options.dropout > 0 && pass.masks)
+        if (options.dropout > 0 && pass.keep_patterns)
             return add(dropout.forward(dense.forward(std::move(branch), dense_cache), dropout_cache, pass),
                        x);
         if (dropout_cache) *dropout_cache = {};
@@ -114,4 +114,4 @@ struct Block {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -45,7 +45,7 @@ struct Dense {
 
     /// y (tokens, columns.count) becomes these columns of the output; then(row, column of y, numbers) is
     /// called for pieces of its rows as soon as they are done, while they are in the cache.
-    void apply(const Matrix<T>& x, Run columns, MatrixView<T> y, auto&& then) const {
+    void apply(const Matrix<T>& x, IndexRange columns, MatrixView<T> y, auto&& then) const {
         parallel_multiply_then<T>(view(x), view(kernel).middle_cols(columns.first, columns.count), y,
                                   [&](MatrixView<T> tile, Index first_row, Index first_col) {
                                       using Piece = Eigen::Map<Eigen::Array<T, 1, Eigen::Dynamic>>;
@@ -60,7 +60,7 @@ struct Dense {
 
     Matrix<T> backward(Matrix<T> d_y, const Cache& cache, const SeatGradients<Dense>& gradients) const {
         const MatrixView<const T> d = view(std::as_const(d_y));
-        gradients.for_each([&](Dense& gradient, Run rows) {
+        gradients.for_each([&](Dense& gradient, IndexRange rows) {
             add_sum_of_rows(rows.first, rows.count, gradient.bias, [&](Index row, Index col, Index cols) {
                 return d_y.row(row).segment(col, cols);
             });
@@ -81,4 +81,4 @@ struct Dense {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

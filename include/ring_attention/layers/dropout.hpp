@@ -54,11 +54,12 @@ struct DropoutLayer {
 
     Matrix<T> forward(Matrix<T> x, Cache* cache, const auto& pass) const {
         Matrix<std::uint8_t> keep;
-        if (options.rate > 0 && pass.masks) {
+        if (options.rate > 0 && pass.keep_patterns) {
             keep.resize(x.rows(), Width);
             for_each_token(pass, [&](Index row, Index batch, Index position) {
-                pass.masks.keep(DropoutPlace{pass.layer, options.site}, batch, position, double(options.rate),
-                                std::span(keep.row(row).data(), std::size_t(Width)));
+                pass.keep_patterns.keep(DropoutPlace{pass.layer, options.site}, batch, position,
+                                        double(options.rate),
+                                        std::span(keep.row(row).data(), std::size_t(Width)));
             });
             apply(keep, x);
         }
@@ -81,4 +82,4 @@ struct DropoutLayer {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

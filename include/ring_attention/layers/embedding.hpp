@@ -39,7 +39,8 @@ struct Embedding {
     /// Adds to each row of the table the sum over its occurrences, from the first to the last.
     void backward(const Matrix<T>& d_rows, const Cache& cache,
                   const SeatGradients<Embedding>& gradients) const {
-        gradients.for_each([&](Embedding& gradient, Run rows) { add_rows(d_rows, cache, rows, gradient); });
+        gradients.for_each(
+            [&](Embedding& gradient, IndexRange rows) { add_rows(d_rows, cache, rows, gradient); });
     }
 
     /// Normal with deviation 1/2: of the size of the positional encoding that is added to it.
@@ -49,7 +50,7 @@ struct Embedding {
     }
 
   private:
-    static void add_rows(const Matrix<T>& d_rows, const Cache& cache, Run rows, Embedding& gradient) {
+    static void add_rows(const Matrix<T>& d_rows, const Cache& cache, IndexRange rows, Embedding& gradient) {
         std::vector<Index> order(static_cast<std::size_t>(rows.count));
         std::iota(order.begin(), order.end(), rows.first);
         const auto token_at = [&](Index i) { return cache.tokens(i, 0); };
@@ -64,4 +65,4 @@ struct Embedding {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -74,4 +74,4 @@ struct FeedForward {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -37,4 +37,4 @@ struct Gelu {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

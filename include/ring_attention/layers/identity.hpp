@@ -18,4 +18,4 @@ struct Identity {
     Matrix<T> backward(Matrix<T> d_y, const Cache&, const SeatGradients<Identity>&) const { return d_y; }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -7,9 +7,9 @@
 
 #include <ring_attention/core/parameters.hpp>
 #include <ring_attention/kernels/rows.hpp>
-#include <ring_attention/layers/dropout_masks.hpp>
+#include <ring_attention/layers/keep_patterns.hpp>
 #include <ring_attention/ring/local_ring.hpp>
-#include <ring_attention/ring/seats.hpp>
+#include <ring_attention/sequence/activations.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
@@ -30,7 +30,7 @@ template <class T>
 Matrix<T> last_token_rows(const Matrix<T>& rows, const auto& share, Index batch) {
     for (Index seat = 0; seat < share.num_seats(); ++seat)
         if (share.has_last_token(seat)) {
-            const Run run = rows_of_seat(share, batch, seat);
+            const IndexRange run = rows_of_seat(share, batch, seat);
             Matrix<T> last(batch, rows.cols());
             for (Index b = 0; b < batch; ++b)
                 last.row(b) = rows.row(run.first + (b + 1) * (run.count / batch) - 1);
@@ -47,15 +47,20 @@ struct Pass {
     R& ring;
     const Share& share;
     Index batch;
-    MaskReference masks;      ///< of dropout in training, or none
-    std::uint64_t layer = 0;  ///< where in the model: keys random numbers
+    KeepPatternReference keep_patterns;  ///< of dropout in training, or none
+    std::uint64_t layer = 0;             ///< where in the model: keys random numbers
     /// Nobody looks at the output but at the last token of the sequence, nor will there be a backward pass. A
     /// layer may then give last_rows() of its output in place of it.
     bool last_token_only = false;
 
     /// The pass for part number i (from 0) of the layer.
     Pass at_part(Index i, bool is_last = true) const {
-        return {ring, share, batch, masks, layer * 1024 + std::uint64_t(i) + 1, last_token_only && is_last};
+        return {ring,
+                share,
+                batch,
+                keep_patterns,
+                layer * 1024 + std::uint64_t(i) + 1,
+                last_token_only && is_last};
     }
 
     /// The rows of the last token of the sequence, one a batch entry; none on a rank that does not hold it.
@@ -68,8 +73,8 @@ struct Pass {
 /// Calls f(row, batch entry, position in the sequence) for all rows of a rank, on all threads.
 void for_each_token(const auto& pass, auto&& f) {
     for (Index seat = 0; seat < pass.share.num_seats(); ++seat) {
-        const TokenRun tokens = pass.share.tokens(seat);
-        const Run rows = rows_of_seat(pass.share, pass.batch, seat);
+        const TokenPositions tokens = pass.share.tokens(seat);
+        const IndexRange rows = rows_of_seat(pass.share, pass.batch, seat);
         parallel_rows(rows.count, [&](Index i) {
             f(rows.first + i, i / tokens.count, tokens.position(i % tokens.count));
         });
@@ -84,7 +89,7 @@ class SeatGradients {
   public:
     struct Seat {
         L* gradient;
-        Run rows;  ///< of the seat
+        IndexRange rows;  ///< of the seat
     };
 
     explicit SeatGradients(List<Seat> seats) : seats_(std::move(seats)) {}
@@ -160,4 +165,4 @@ Matrix<typename L::Scalar> backward_layer(const L& layer, Matrix<typename L::Sca
         return layer.backward(std::move(d_output), cache, gradients, pass);
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -53,7 +53,7 @@ struct LayerNorm {
     /// With n = normalised and d_n = d_y gamma: d_x = (d_n - mean(d_n) - n mean(d_n n)) / deviation.
     Matrix<T> backward(Matrix<T> d_y, const Cache& cache, const SeatGradients<LayerNorm>& gradients) const {
         const Matrix<T>& n = cache.normalised;
-        gradients.for_each([&](LayerNorm& gradient, Run rows) {
+        gradients.for_each([&](LayerNorm& gradient, IndexRange rows) {
             add_sum_of_rows(rows.first, rows.count, gradient.beta, [&](Index row, Index col, Index cols) {
                 return d_y.row(row).segment(col, cols);
             });
@@ -72,4 +72,4 @@ struct LayerNorm {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

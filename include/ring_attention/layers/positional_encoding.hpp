@@ -23,8 +23,8 @@ struct PositionalEncoding {
 
     Matrix<T> forward(Matrix<T> x, Cache*, const auto& pass) const {
         for (Index seat = 0; seat < pass.share.num_seats(); ++seat) {
-            const TokenRun tokens = pass.share.tokens(seat);
-            const Run rows = rows_of_seat(pass.share, pass.batch, seat);
+            const TokenPositions tokens = pass.share.tokens(seat);
+            const IndexRange rows = rows_of_seat(pass.share, pass.batch, seat);
             parallel_rows(tokens.count, [&](Index token) {
                 const std::array<T, std::size_t(Width)> encoding = encoding_of(tokens.position(token));
                 for (Index b = 0; b < pass.batch; ++b)
@@ -60,4 +60,4 @@ struct PositionalEncoding {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

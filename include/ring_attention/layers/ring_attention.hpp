@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <type_traits>
 
+#include <ring_attention/attention/backward.hpp>
+#include <ring_attention/attention/cached_attention.hpp>
 #include <ring_attention/layers/dense.hpp>
 #include <ring_attention/layers/stream_pass.hpp>
-#include <ring_attention/ring/attention_pass_backward.hpp>
-#include <ring_attention/ring/cached_attention.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
@@ -30,7 +30,7 @@ struct RingAttention {
     struct Cache {
         typename Dense<T, Width, 3 * Width>::Cache qkv;
         Matrix<T> query;  // [tokens, Width]
-        Travellers<T> key_value;
+        KeyValueMessage<T> key_value;
         RowVector<T> log_sum_exp;  // [batch, heads, tokens] a seat
         typename Dense<T, Width, Width>::Cache out_proj;
     };
@@ -42,10 +42,10 @@ struct RingAttention {
     /// Attention without out_proj.
     Matrix<T> mix(Matrix<T> x, Cache* cache, const auto& pass) const {
         const HeadShape shape{pass.batch, Heads, head_dim};
-        Travellers<T> key_value(pass.share, shape);
+        KeyValueMessage<T> key_value(pass.share, shape);
         Matrix<T> query = project(x, pass, key_value.views()), merged(query.rows(), Width);
         RowVector<T> log_sum_exp(query.rows() * Heads);
-        const List<TokenRun> tokens = query_tokens(pass);
+        const List<TokenPositions> tokens = query_tokens(pass);
         attend<T>(
             pass.ring, pass.share, shape, Mask{},
             {tokens, heads_of(std::as_const(query).data(), tokens, shape, Width)},
@@ -66,7 +66,7 @@ struct RingAttention {
         KeyValueCache<T>& cache = pass.memory.next_cache(shape);
         const Matrix<T> query = project(x, pass, {cache.at(pass.share.next)});
         Matrix<T> merged(query.rows(), Width);
-        const List<TokenRun> tokens = query_tokens(pass);
+        const List<TokenPositions> tokens = query_tokens(pass);
         attend_to_cache<T>(heads_of(query.data(), tokens, shape, Width)[0], tokens[0],
                            cache.up_to(pass.share.next), heads_of(merged.data(), tokens, shape, Width)[0],
                            shape);
@@ -76,7 +76,7 @@ struct RingAttention {
     Matrix<T> backward(Matrix<T> d, const Cache& cache, const SeatGradients<RingAttention>& gradients,
                        const auto& pass) const {
         const HeadShape shape{pass.batch, Heads, head_dim};
-        const List<TokenRun> tokens = query_tokens(pass);
+        const List<TokenPositions> tokens = query_tokens(pass);
         d = out_proj.backward(std::move(d), cache.out_proj,
                               gradients.part([](auto& layer) -> auto& { return layer.out_proj; }));
         Matrix<T> d_projected(d.rows(), 3 * Width);
@@ -103,14 +103,14 @@ struct RingAttention {
   private:
     /// Queries [tokens, Width], of all tokens or of the last; keys and values go where attention reads them.
     Matrix<T> project(const Matrix<T>& x, const auto& pass, const KeyValues<T>& key_value) const {
-        List<Run> seats;
+        List<IndexRange> seats;
         seats.reserve(std::size_t(pass.share.num_seats()));
         for (Index seat = 0; seat < pass.share.num_seats(); ++seat)
             seats.push_back(rows_of_seat(pass.share, pass.batch, seat));
         const auto write = [&](Index row, Index col, std::span<const T> numbers) {
             const auto seat =
                 std::size_t(std::upper_bound(seats.begin(), seats.end(), row,
-                                             [](Index r, const Run& run) { return r < run.end(); }) -
+                                             [](Index r, const IndexRange& run) { return r < run.end(); }) -
                             seats.begin());
             for (std::size_t done = 0, count; done < numbers.size(); done += count, col += Index(count)) {
                 const HeadsView<T>& heads = col < Width ? key_value[seat].key : key_value[seat].value;
@@ -141,11 +141,11 @@ struct RingAttention {
     }
 
     /// The tokens that ask, at each seat.
-    static List<TokenRun> query_tokens(const auto& pass) {
-        List<TokenRun> tokens;
+    static List<TokenPositions> query_tokens(const auto& pass) {
+        List<TokenPositions> tokens;
         tokens.reserve(std::size_t(pass.share.num_seats()));
         for (Index seat = 0; seat < pass.share.num_seats(); ++seat) {
-            const TokenRun all = pass.share.tokens(seat);
+            const TokenPositions all = pass.share.tokens(seat);
             const Index count = !pass.last_token_only ? all.count : pass.share.has_last_token(seat) ? 1 : 0;
             tokens.push_back(all.middle(all.count - count, count));
         }
@@ -154,11 +154,11 @@ struct RingAttention {
 
     /// Rows [tokens, Width] seen as heads, a seat after the other.
     template <class Number>
-    static SeatHeads<Number> heads_of(Number* rows, const List<TokenRun>& tokens, const HeadShape& shape,
-                                      Index row_stride) {
+    static SeatHeads<Number> heads_of(Number* rows, const List<TokenPositions>& tokens,
+                                      const HeadShape& shape, Index row_stride) {
         SeatHeads<Number> heads;
         heads.reserve(tokens.size());
-        for (const TokenRun& seat : tokens) {
+        for (const TokenPositions& seat : tokens) {
             heads.push_back(HeadsView<Number>::token_by_token(rows, shape, seat.count, row_stride));
             rows += shape.batch * seat.count * row_stride;
         }
@@ -167,11 +167,11 @@ struct RingAttention {
 
     /// A number a query: [batch, heads, tokens] a seat.
     template <class Number>
-    static SeatHeads<Number> columns_of(Number* numbers, const List<TokenRun>& tokens,
+    static SeatHeads<Number> columns_of(Number* numbers, const List<TokenPositions>& tokens,
                                         const HeadShape& shape) {
         SeatHeads<Number> columns;
         columns.reserve(tokens.size());
-        for (const TokenRun& seat : tokens) {
+        for (const TokenPositions& seat : tokens) {
             columns.push_back(HeadsView<Number>::head_by_head(numbers, shape, seat.count, 1));
             numbers += shape.batch_heads() * seat.count;
         }
@@ -179,4 +179,4 @@ struct RingAttention {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -58,4 +58,4 @@ struct Stack {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

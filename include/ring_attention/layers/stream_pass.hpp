@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <vector>
 
+#include <ring_attention/attention/cache.hpp>
 #include <ring_attention/layers/layer.hpp>
-#include <ring_attention/ring/key_value_cache.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
@@ -40,10 +40,10 @@ class StreamMemory {
 
 /// In place of a Share: the next tokens of a stream, all at one seat.
 struct StreamShare {
-    TokenRun next;
+    TokenPositions next;
 
     Index num_seats() const { return 1; }
-    TokenRun tokens(Index) const { return next; }
+    TokenPositions tokens(Index) const { return next; }
     Index tokens_before(Index) const { return 0; }
     bool has_last_token(Index) const { return true; }
 };
@@ -54,12 +54,12 @@ struct StreamPass {
     StreamMemory<T>& memory;
     StreamShare share;
     Index batch;
-    MaskReference masks{};         ///< none
-    bool last_token_only = false;  ///< of these; as in Pass
-    std::uint64_t layer = 0;       ///< keys nothing here
+    KeepPatternReference keep_patterns{};  ///< none
+    bool last_token_only = false;          ///< of these; as in Pass
+    std::uint64_t layer = 0;               ///< keys nothing here
 
     StreamPass at_part(Index, bool is_last = true) const {
-        return {memory, share, batch, masks, last_token_only && is_last};
+        return {memory, share, batch, keep_patterns, last_token_only && is_last};
     }
 
     template <class Number>
@@ -75,4 +75,4 @@ struct StreamPass {
 template <class L>
 concept StreamingLayer = TokenLayer<L> || bool(L::streams);
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

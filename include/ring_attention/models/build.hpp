@@ -60,4 +60,4 @@ LanguageModel<options, T> build(std::uint64_t seed = 0) {
     return model;
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -6,14 +6,14 @@
 #include <vector>
 
 #include <ring_attention/layers/layer.hpp>
-#include <ring_attention/ring/seat_sum.hpp>
+#include <ring_attention/ring/sum_in_seat_order.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 namespace detail {
 
-/// The parameters of a model one after the other, in the order of the walk: as one baton, whose parts run
-/// through the ranks like a pipeline.
+/// The parameters of a model one after the other, in the order of the walk: as one row of sums, whose parts
+/// run through the ranks like a pipeline.
 template <class T, Visitable Model>
 JoinedSpan<T> joined_parameters(Model& model) {
     JoinedSpan<T> all;
@@ -53,4 +53,4 @@ void add_over_ranks(R& ring, Model& gradient) {
     add_in_seat_order(ring, detail::joined_parameters<T>(gradient), contributions);
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -55,4 +55,4 @@ struct LanguageBody {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -89,7 +89,7 @@ struct Model {
 
     template <Ring R>
     OutputTensor operator()(const InputTensor& x, R& ring) const {
-        return run(x, nullptr, MaskReference{}, ring);
+        return run(x, nullptr, KeepPatternReference{}, ring);
     }
 
     /// As model(x), and fills the cache.
@@ -100,19 +100,19 @@ struct Model {
 
     template <Ring R>
     OutputTensor forward(const InputTensor& x, Cache& cache, R& ring) const {
-        return run(x, &cache, MaskReference{}, ring);
+        return run(x, &cache, KeepPatternReference{}, ring);
     }
 
-    /// In training mode: with a Dropout{seed, step}, or masks of the caller's own.
-    template <DropoutMasks Masks>
-    OutputTensor forward(const InputTensor& x, Cache& cache, const Masks& masks) const {
+    /// In training mode: with a Dropout{seed, step}, or keep patterns of the caller's own.
+    template <KeepPatterns Patterns>
+    OutputTensor forward(const InputTensor& x, Cache& cache, const Patterns& keep_patterns) const {
         LocalRing ring;
-        return forward(x, cache, masks, ring);
+        return forward(x, cache, keep_patterns, ring);
     }
 
-    template <DropoutMasks Masks, Ring R>
-    OutputTensor forward(const InputTensor& x, Cache& cache, const Masks& masks, R& ring) const {
-        return run(x, &cache, MaskReference(masks), ring);
+    template <KeepPatterns Patterns, Ring R>
+    OutputTensor forward(const InputTensor& x, Cache& cache, const Patterns& keep_patterns, R& ring) const {
+        return run(x, &cache, KeepPatternReference(keep_patterns), ring);
     }
 
     /// The gradient of dot(d_output, output) with respect to the input is returned (nothing for tokens);
@@ -131,7 +131,7 @@ struct Model {
         require_shape("d_output", d_output.dimensions(), output_shape(cache.batch, share));
         if (share.rank() != ring.rank() || share.ranks() != ring.ranks())
             throw RingError("backward: the cache is of another ring than the one given");
-        const Pass<R> pass{ring, share, cache.batch, MaskReference{}};
+        const Pass<R> pass{ring, share, cache.batch, KeepPatternReference{}};
         Matrix<Scalar> d = leave_backward(d_output, share);
         add_seat_gradients(gradient, ring, share, cache.batch, [&](const SeatGradients<Model>& gradients) {
             const auto of_body = gradients.part([](auto& model) -> auto& { return model.body; });
@@ -149,11 +149,11 @@ struct Model {
 
   private:
     template <Ring R>
-    OutputTensor run(const InputTensor& x, Cache* cache, MaskReference masks, R& ring) const {
-        const Share share = enter(x, masks, ring);
+    OutputTensor run(const InputTensor& x, Cache* cache, KeepPatternReference keep_patterns, R& ring) const {
+        const Share share = enter(x, keep_patterns, ring);
         const Index batch = x.dimension(0);
         const bool last_only = output == Output::last_timestep && !cache;
-        const Pass<R> pass{ring, share, batch, masks, 0, last_only};
+        const Pass<R> pass{ring, share, batch, keep_patterns, 0, last_only};
         if (cache) cache->share.reset();  // no pass to go back through, should this one fail
         const Matrix<Scalar> rows =
             body.forward(enter_seats(x.data(), batch, detail::InputOf<Body>::width, share),
@@ -170,7 +170,7 @@ struct Model {
 
     /// Checks the input, and finds this rank's share of the whole sequence.
     template <Ring R>
-    Share enter(const InputTensor& x, const MaskReference& masks, R& ring) const {
+    Share enter(const InputTensor& x, const KeepPatternReference& keep_patterns, R& ring) const {
         if constexpr (!TokenBody<Body>)
             if (x.dimension(2) != Body::in_width)
                 throw ShapeError("x has shape " + shape_text(x.dimensions()) +
@@ -183,7 +183,7 @@ struct Model {
         return agree_on_share(ring, num_chunks, layout, x.dimension(1),
                               {{"batch", x.dimension(0)},
                                agreed_fingerprint("options", several ? fingerprint_of_type() : 0),
-                               agreed_fingerprint("dropout", masks.key()),
+                               agreed_fingerprint("dropout", keep_patterns.key()),
                                agreed_fingerprint("weights", several ? fingerprint(*this) : 0)});
     }
 
@@ -224,4 +224,4 @@ struct Model {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

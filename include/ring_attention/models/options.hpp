@@ -1,6 +1,6 @@
 #pragma once
 
-#include <ring_attention/ring/layout.hpp>
+#include <ring_attention/sequence/layout.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
@@ -107,4 +107,4 @@ struct CheckedLanguage {
 
 }  // namespace detail
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

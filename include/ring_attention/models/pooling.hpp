@@ -3,8 +3,8 @@
 #include <span>
 
 #include <ring_attention/models/options.hpp>
-#include <ring_attention/ring/seat_sum.hpp>
-#include <ring_attention/ring/seats.hpp>
+#include <ring_attention/ring/sum_in_seat_order.hpp>
+#include <ring_attention/sequence/activations.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
@@ -25,7 +25,7 @@ template <class T, Ring R>
 Matrix<T> pool_mean(const Matrix<T>& rows, Index batch, Index width, const Share& share, R& ring) {
     List<Matrix<T>> sums;
     for (Index seat = 0; seat < share.num_seats(); ++seat) {
-        const Run run = rows_of_seat(share, batch, seat);
+        const IndexRange run = rows_of_seat(share, batch, seat);
         Matrix<T>& sum = sums.emplace_back(Matrix<T>::Zero(batch, width));
         for (Index i = 0; i < run.count; ++i) sum.row(i / (run.count / batch)) += rows.row(run.first + i);
     }
@@ -42,8 +42,8 @@ Matrix<T> pool_backward(Output output, const Matrix<T>& d_pooled, const Share& s
     const Index batch = d_pooled.rows(), seq_len = share.layout().seq_len();
     Matrix<T> rows = Matrix<T>::Zero(batch * share.num_tokens(), d_pooled.cols());
     for (Index seat = 0; seat < share.num_seats(); ++seat) {
-        const TokenRun tokens = share.tokens(seat);
-        const Run run = rows_of_seat(share, batch, seat);
+        const TokenPositions tokens = share.tokens(seat);
+        const IndexRange run = rows_of_seat(share, batch, seat);
         for (Index i = 0; i < run.count; ++i) {
             const Index b = i / tokens.count;
             if (output == Output::mean_pool)
@@ -55,4 +55,4 @@ Matrix<T> pool_backward(Output output, const Matrix<T>& d_pooled, const Share& s
     return rows;
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -46,4 +46,4 @@ struct SequenceBody {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -139,7 +139,7 @@ class Stream {
         const Index room = room_for(count);
         Matrix<double> sums = sums_;
         for (Index done = 0; done < count; done += portion) {
-            const TokenRun next{size_ + done, std::min(portion, count - done)};
+            const TokenPositions next{size_ + done, std::min(portion, count - done)};
             Matrix<Number> rows(options_.batch * next.count, in_width);
             for (Index b = 0; b < options_.batch; ++b)
                 std::copy_n(x + (b * count + done) * in_width, next.count * in_width,
@@ -163,7 +163,7 @@ class Stream {
 
     /// The body on the next tokens, [batch * tokens, in_width] => [batch * tokens, out_width], or at the last
     /// of them alone.
-    Matrix<Scalar> evaluate(const TokenRun& next, Matrix<Number> rows, Index room, bool last_only) {
+    Matrix<Scalar> evaluate(const TokenPositions& next, Matrix<Number> rows, Index room, bool last_only) {
         memory_.begin_pass(room, next.first);
         const StreamPass<Scalar> pass{memory_, {next}, options_.batch, {}, last_only};
         return model_->body.forward(std::move(rows), nullptr, pass);
@@ -171,7 +171,7 @@ class Stream {
 
     /// Adds the outputs at the tokens `next` to the sums of a mean, and writes those from position
     /// `first_wanted` on.
-    void leave(const Matrix<Scalar>& outputs, const TokenRun& next, Matrix<double>& sums, Index wanted,
+    void leave(const Matrix<Scalar>& outputs, const TokenPositions& next, Matrix<double>& sums, Index wanted,
                Index first_wanted, Scalar* y) const {
         const Index tokens = outputs.rows() / options_.batch;  // the last of them
         for (Index row = 0; row < outputs.rows(); ++row) {
@@ -194,4 +194,4 @@ class Stream {
     Matrix<double> sums_;  // [batch, out_width] of all outputs, for a mean
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -41,4 +41,4 @@ struct Transformer {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -22,7 +22,7 @@ class LocalRing {
         return {};
     }
 
-    void relay(std::span<std::byte> baton, auto&& add) const { add(baton, std::size_t(0)); }
+    void sum_in_rank_order(std::span<std::byte> sums, auto&& add) const { add(sums, std::size_t(0)); }
 
     RingLog& log() { return log_; }
 
@@ -32,4 +32,4 @@ class LocalRing {
 
 static_assert(Ring<LocalRing>);
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

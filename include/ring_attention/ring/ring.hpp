@@ -24,9 +24,10 @@ struct AnyAddition {
 /// touched. Where there is nothing to send (an empty span) nothing is sent, and the neighbour expects
 /// nothing. What start_exchange returns can be moved.
 ///
-/// relay(baton, add) hands a baton from rank 0 to the last rank. Each calls add(part, offset) on consecutive
-/// parts of it in turn; in the end every rank holds what the last one made of it. So a sum has one order,
-/// whatever the number of ranks. Parts begin and end at multiples of 16 bytes (but for the end of the baton).
+/// sum_in_rank_order(sums, add) hands the sums of rank 0 on from rank to rank. Each calls add(part, offset)
+/// on consecutive parts of them in turn; in the end every rank holds what the last one made of them. So a sum
+/// has one order, whatever the number of ranks. Parts begin and end at multiples of 16 bytes (but for the
+/// last).
 ///
 /// log() is where the ring counts what this rank sends, and where whoever computes adds to the timeline.
 template <class R>
@@ -34,17 +35,17 @@ concept Ring = requires(R& ring, std::span<const std::byte> sent, std::span<std:
     { ring.rank() } -> std::convertible_to<int>;
     { ring.ranks() } -> std::convertible_to<int>;
     ring.start_exchange(Channel::key_value, sent, received).finish();
-    ring.relay(received, detail::AnyAddition{});
+    ring.sum_in_rank_order(received, detail::AnyAddition{});
     { ring.log() } -> std::same_as<RingLog&>;
 };
 
-/// relay() for numbers: add(part, first) gets a run of the numbers and the index of its first.
+/// sum_in_rank_order() for numbers: add(part, first) gets a run of the numbers and the index of its first.
 template <class T, Ring R>
-void relay_numbers(R& ring, std::span<T> baton, auto&& add) {
-    ring.relay(std::as_writable_bytes(baton), [&](std::span<std::byte> part, std::size_t offset) {
+void sum_numbers_in_rank_order(R& ring, std::span<T> sums, auto&& add) {
+    ring.sum_in_rank_order(std::as_writable_bytes(sums), [&](std::span<std::byte> part, std::size_t offset) {
         add(std::span<T>(reinterpret_cast<T*>(part.data()), part.size() / sizeof(T)),
             Index(offset / sizeof(T)));
     });
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -10,7 +10,7 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// Messages of one channel arrive in the order in which they were sent; those of two channels do not wait for
 /// each other.
-enum class Channel { baton, key_value, gradient };
+enum class Channel { collective, key_value, gradient };
 
 /// Messages of a channel, and their bytes.
 struct Traffic {
@@ -33,4 +33,4 @@ struct RingLog {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

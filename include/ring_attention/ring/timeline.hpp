@@ -72,4 +72,4 @@ class TimelineSpan {
     double begin_ = 0;
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -61,4 +61,4 @@ struct AdamW {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -17,4 +17,4 @@ struct Checkpoint {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

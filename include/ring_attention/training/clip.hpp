@@ -34,4 +34,4 @@ double clip_by_global_norm(Model& gradient, double max_norm) {
     return norm;
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -76,7 +76,7 @@ CrossEntropy<T> cross_entropy(const Tensor<T, 3>& logits, const Tensor<Token, 2>
         Index count = 0;
     };
     Total total;
-    relay_numbers(ring, std::span(&total, 1), [&](std::span<Total> so_far, Index) {
+    sum_numbers_in_rank_order(ring, std::span(&total, 1), [&](std::span<Total> so_far, Index) {
         for (Index i = 0; i < targets.size(); ++i)
             if (targets.data()[i] != ignored_target) {
                 so_far[0].sum.add(result.losses.data()[i]);
@@ -97,4 +97,4 @@ CrossEntropy<T> cross_entropy(const Tensor<T, 3>& logits, const Tensor<Token, 2>
     return cross_entropy(logits, targets, ring);
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <ring_attention/core/tensor.hpp>
-#include <ring_attention/ring/share.hpp>
+#include <ring_attention/sequence/share.hpp>
 #include <ring_attention/training/cross_entropy.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
@@ -21,7 +21,7 @@ Tensor<Token, 2> next_tokens(const Tensor<Token, 2>& tokens, const Share& share,
         for (std::size_t i = 0; i < positions.size(); ++i)
             own[std::size_t(b * seq_len + positions[i])] = tokens(b, Index(i));
     List<Token> all(own.size(), elsewhere);
-    relay_numbers(ring, std::span(all), [&](std::span<Token> part, Index first) {
+    sum_numbers_in_rank_order(ring, std::span(all), [&](std::span<Token> part, Index first) {
         for (std::size_t i = 0; i < part.size(); ++i)
             if (const Token token = own[std::size_t(first) + i]; token != elsewhere) part[i] = token;
     });
@@ -35,4 +35,4 @@ Tensor<Token, 2> next_tokens(const Tensor<Token, 2>& tokens, const Share& share,
     return targets;
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -1,0 +1,87 @@
+#pragma once
+
+#include <type_traits>
+
+#include <ring_attention/core/memory.hpp>
+#include <ring_attention/kernels/matrix_view.hpp>
+#include <ring_attention/sequence/token_positions.hpp>
+
+namespace ring_attention::inline RING_ATTENTION_ABI {
+
+/// What the heads of an attention are.
+struct HeadShape {
+    Index batch = 0;
+    Index heads = 0;
+    Index head_dim = 0;
+
+    Index batch_heads() const { return batch * heads; }
+};
+
+/// Queries, keys, values or outputs at a seat, wherever they lie: for each head of each batch entry a matrix
+/// [tokens, width].
+template <class T>
+struct HeadsView {
+    T* data = nullptr;
+    Index heads = 0, tokens = 0, width = 0;
+    Index batch_stride = 0, head_stride = 0, token_stride = 0;
+    Index first_head = 0;  ///< what is head 0 here: number batch * heads + head of what lies there
+
+    /// A head's tokens one after the other: [batch, heads, tokens, width].
+    static HeadsView head_by_head(T* data, const HeadShape& shape, Index tokens, Index width) {
+        return {data, shape.heads, tokens, width, shape.heads * tokens * width, tokens * width, width};
+    }
+
+    /// A token's heads one after the other: [batch, tokens, heads, width], `token_stride` between two tokens.
+    static HeadsView token_by_token(T* data, const HeadShape& shape, Index tokens, Index token_stride) {
+        return {data,           shape.heads, tokens, shape.head_dim, tokens * token_stride,
+                shape.head_dim, token_stride};
+    }
+
+    /// [tokens, width] of head number batch * heads + head.
+    MatrixView<T> operator()(Index batch_head) const {
+        const Index number = first_head + batch_head;
+        return {data + number / heads * batch_stride + number % heads * head_stride, tokens, width,
+                token_stride, 1};
+    }
+
+    /// Head number `first` and those after it.
+    HeadsView from_head(Index first) const {
+        HeadsView part = *this;
+        part.first_head += first;
+        return part;
+    }
+
+    HeadsView middle_tokens(Index first, Index count) const {
+        HeadsView part = *this;
+        part.data += first * token_stride;
+        part.tokens = count;
+        return part;
+    }
+
+    operator HeadsView<const T>() const requires(!std::is_const_v<T>) {
+        return {data, heads, tokens, width, batch_stride, head_stride, token_stride, first_head};
+    }
+};
+
+/// Keys and values at a seat, or their gradients.
+template <class T>
+struct KeyValueView {
+    TokenPositions tokens;
+    HeadsView<T> key, value;
+
+    KeyValueView from_head(Index first) const {
+        return {tokens, key.from_head(first), value.from_head(first)};
+    }
+
+    operator KeyValueView<const T>() const requires(!std::is_const_v<T>) { return {tokens, key, value}; }
+};
+
+/// Those at all seats of a rank.
+template <class T>
+using KeyValues = List<KeyValueView<T>>;
+
+/// One a seat.
+template <class T>
+using SeatHeads = List<HeadsView<T>>;
+
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <span>
+
+#include <ring_attention/attention/heads.hpp>
+#include <ring_attention/sequence/share.hpp>
+
+namespace ring_attention::inline RING_ATTENTION_ABI {
+
+/// What goes around the ring: a key and a value (or the gradients of both) for every seat of one rank, in one
+/// piece of memory, which is one message: for each head of each batch entry, a seat after the other, [tokens,
+/// head_dim] of keys and then of values. The attention kernels read it as it lies, and some of the heads are
+/// a message too.
+template <class T>
+class KeyValueMessage {
+  public:
+    KeyValueMessage() = default;
+
+    /// With any content.
+    KeyValueMessage(const Share& home, const HeadShape& shape) : shape_(shape) {
+        seats_.reserve(std::size_t(home.num_seats()));
+        for (Index seat = 0; seat < home.num_seats(); ++seat) {
+            seats_.push_back({home.tokens(seat), head_size_});
+            head_size_ += 2 * seats_.back().tokens.count * shape.head_dim;
+        }
+        numbers_.resize(shape.batch_heads() * head_size_);
+    }
+
+    Index num_seats() const { return Index(seats_.size()); }
+
+    KeyValueView<T> operator[](Index seat) { return at(seat, numbers_.data()); }
+    KeyValueView<const T> operator[](Index seat) const { return at(seat, numbers_.data()); }
+
+    KeyValues<T> views() { return views_of<T>(*this); }
+    KeyValues<const T> views() const { return views_of<const T>(*this); }
+
+    void set_zero() { numbers_.setZero(); }
+
+    std::span<const std::byte> bytes() const { return std::as_bytes(detail::numbers_of(numbers_)); }
+    std::span<std::byte> bytes() { return std::as_writable_bytes(detail::numbers_of(numbers_)); }
+
+    /// Those of some of the heads of all batch entries.
+    std::span<const std::byte> bytes(const IndexRange& heads) const {
+        return std::as_bytes(
+            std::span(numbers_.data() + heads.first * head_size_, std::size_t(heads.count * head_size_)));
+    }
+
+  private:
+    struct Seat {
+        TokenPositions tokens;
+        Index offset;  ///< in a head
+    };
+
+    template <class Number>
+    KeyValueView<Number> at(Index seat, Number* numbers) const {
+        const Seat& place = seats_[std::size_t(seat)];
+        const auto part = [&](Number* first) {
+            return HeadsView<Number>{
+                first,      shape_.heads,   place.tokens.count, shape_.head_dim, shape_.heads * head_size_,
+                head_size_, shape_.head_dim};
+        };
+        Number* const keys = numbers + place.offset;
+        return {place.tokens, part(keys), part(keys + place.tokens.count * shape_.head_dim)};
+    }
+
+    template <class Number>
+    static KeyValues<Number> views_of(auto& self) {
+        KeyValues<Number> views;
+        views.reserve(self.seats_.size());
+        for (Index seat = 0; seat < self.num_seats(); ++seat) views.push_back(self[seat]);
+        return views;
+    }
+
+    HeadShape shape_;
+    List<Seat> seats_;
+    Index head_size_ = 0;
+    RowVector<T> numbers_;
+};
+
+}  // namespace ring_attention::inline RING_ATTENTION_ABI
