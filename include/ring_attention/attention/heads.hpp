@@ -8,13 +8,18 @@
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-/// What the heads of an attention are.
+/// What the heads of an attention are. Query head h reads key-value head h / group(): so a number
+/// batch * heads + h of a query head is that of its key-value head times group(), and what is left.
 struct HeadShape {
     Index batch = 0;
-    Index heads = 0;
-    Index head_dim = 0;
+    Index heads = 0;            ///< of queries
+    Index key_value_heads = 0;  ///< divides heads
+    Index key_width = 0;        ///< of a query and of a key
+    Index value_width = 0;      ///< of a value and of an output
 
+    Index group() const { return heads / key_value_heads; }
     Index batch_heads() const { return batch * heads; }
+    Index batch_key_value_heads() const { return batch * key_value_heads; }
 };
 
 /// Queries, keys, values or outputs at a seat, wherever they lie: for each head of each batch entry a matrix
@@ -27,14 +32,13 @@ struct HeadsView {
     Index first_head = 0;  ///< what is head 0 here: number batch * heads + head of what lies there
 
     /// A head's tokens one after the other: [batch, heads, tokens, width].
-    static HeadsView head_by_head(T* data, const HeadShape& shape, Index tokens, Index width) {
-        return {data, shape.heads, tokens, width, shape.heads * tokens * width, tokens * width, width};
+    static HeadsView head_by_head(T* data, Index heads, Index tokens, Index width) {
+        return {data, heads, tokens, width, heads * tokens * width, tokens * width, width};
     }
 
     /// A token's heads one after the other: [batch, tokens, heads, width], `token_stride` between two tokens.
-    static HeadsView token_by_token(T* data, const HeadShape& shape, Index tokens, Index token_stride) {
-        return {data,           shape.heads, tokens, shape.head_dim, tokens * token_stride,
-                shape.head_dim, token_stride};
+    static HeadsView token_by_token(T* data, Index heads, Index tokens, Index width, Index token_stride) {
+        return {data, heads, tokens, width, tokens * token_stride, width, token_stride};
     }
 
     /// [tokens, width] of head number batch * heads + head.
@@ -76,12 +80,12 @@ struct KeyValueView {
     operator KeyValueView<const T>() const requires(!std::is_const_v<T>) { return {tokens, key, value}; }
 };
 
-/// Those at all seats of a rank.
+/// Keys and values at all seats of a rank, in the order of the seats.
 template <class T>
 using KeyValues = List<KeyValueView<T>>;
 
-/// One a seat.
+/// Heads at all seats of a rank, in the order of the seats.
 template <class T>
 using SeatHeads = List<HeadsView<T>>;
 
-}  // namespace ring_attention::inline RING_ATTENTION_ABI
+}  // namespace ring_attention

@@ -46,6 +46,12 @@ struct TokenPositions {
                std::max<Index>(0, count_in_run(position - gap, count) - gap_at);
     }
 
+    /// The indices of the tokens that stand in an interval of positions.
+    IndexRange indices(const IndexRange& positions) const {
+        const Index begin = count_up_to(positions.first - 1);
+        return {begin, std::max<Index>(0, count_up_to(positions.end() - 1) - begin)};
+    }
+
     bool operator==(const TokenPositions&) const = default;
 
   private:
