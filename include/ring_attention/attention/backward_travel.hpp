@@ -15,7 +15,7 @@ namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// In how many parts keys and values, and their gradients, travel in backward.
 inline Index num_travelling_parts(const HeadShape& shape) {
-    return std::min<Index>(4, shape.batch_heads());
+    return std::min<Index>(4, shape.batch_key_value_heads());
 }
 
 /// In backward, keys and values travel around the ring once more, and their gradients with them, which end at
@@ -30,13 +30,14 @@ template <class T, Ring R>
 class BackwardTravel {
   public:
     /// own: what the rank has at home; d_own: where its gradients are to be added.
-    BackwardTravel(R& ring, const Share& share, const HeadShape& shape, const Mask& mask,
-                   const KeyValues<const T>& own, const KeyValueMessage<T>& sent, const KeyValues<T>& d_own)
-        : ring_(ring), share_(share), mask_(mask), own_(own), sent_(sent), d_own_(d_own) {
+    BackwardTravel(R& ring, const AttentionPlan& plan, const KeyValues<const T>& own,
+                   const KeyValueMessage<T>& sent, const KeyValues<T>& d_own)
+        : ring_(ring), plan_(plan), share_(plan.keys), own_(own), sent_(sent), d_own_(d_own) {
+        const HeadShape& shape = plan.heads;
         const Index count = num_travelling_parts(shape);
         for (Index i = 0; i < count; ++i) {
-            const IndexRange heads = divide(shape.batch_heads(), count, i);
-            parts_.push_back({heads, {1, heads.count, shape.head_dim}});
+            const IndexRange heads = divide(shape.batch_key_value_heads(), count, i);
+            parts_.push_back({heads, {1, heads.count, heads.count, shape.key_width, shape.value_width}});
         }
     }
 
@@ -52,7 +53,7 @@ class BackwardTravel {
             }
         for (Part& part : parts_) {
             gradients_.land(part);
-            const Visit home{{Meeting::own_last}, share_.ranks(), false, true};
+            const HopVisit home{{HopPhase::own_last}, share_.ranks(), false, true};
             if (!travels(share_)) {
                 meet(home, part.heads, own_of(part), d_own_of(part));
                 continue;
@@ -110,15 +111,15 @@ class BackwardTravel {
         std::deque<Part*> parts_;
     };
 
-    bool travels(const Share& home) const { return travels_on(home, 0, mask_); }
+    bool travels(const Share& home) const { return travels_on(plan_, home.rank(), 0); }
 
     void depart_key_value(Part& part, int hop) {
         key_values_.land(part);
         if (hop + 1 == share_.ranks()) return;
         key_values_.make_room();
         const Share next_home = share_.of_neighbour(hop + 1);
-        const bool sends = travels_on(share_.of_neighbour(hop), hop, mask_);
-        if (travels_on(next_home, hop, mask_))
+        const bool sends = travels_on(plan_, share_.of_neighbour(hop).rank(), hop);
+        if (travels_on(plan_, next_home.rank(), hop))
             part.key_value.arriving = KeyValueMessage<T>(next_home, part.shape);
         const auto present =
             hop == 0 ? sent_.bytes(part.heads) : std::as_const(part.key_value.present).bytes();
@@ -129,8 +130,8 @@ class BackwardTravel {
 
     void meet_present(Part& part, int hop, auto& meet) {
         if (hop > 0) {
-            if (any_visible(share_, share_.of_neighbour(hop), mask_))
-                meet(Visit{{Meeting::visiting}, hop, false, false}, part.heads,
+            if (plan_.sees(share_.rank(), share_.of_neighbour(hop).rank()))
+                meet(HopVisit{{HopPhase::visiting}, hop, false, false}, part.heads,
                      std::as_const(part.key_value.present).views(), part.gradient.present.views());
             return;
         }
@@ -138,7 +139,7 @@ class BackwardTravel {
             part.gradient.present = KeyValueMessage<T>(share_, part.shape);
             part.gradient.present.set_zero();
         }
-        meet(Visit{{Meeting::own_first}, hop, true, false}, part.heads, own_of(part),
+        meet(HopVisit{{HopPhase::own_first}, hop, true, false}, part.heads, own_of(part),
              travels(share_) ? part.gradient.present.views() : d_own_of(part));
     }
 
@@ -172,8 +173,9 @@ class BackwardTravel {
     }
 
     R& ring_;
+    const AttentionPlan& plan_;
     const Share& share_;
-    const Mask mask_;
+
     const KeyValues<const T>& own_;
     const KeyValueMessage<T>& sent_;
     const KeyValues<T>& d_own_;

@@ -21,9 +21,9 @@ class KeyValueMessage {
         seats_.reserve(std::size_t(home.num_seats()));
         for (Index seat = 0; seat < home.num_seats(); ++seat) {
             seats_.push_back({home.tokens(seat), head_size_});
-            head_size_ += 2 * seats_.back().tokens.count * shape.head_dim;
+            head_size_ += seats_.back().tokens.count * (shape.key_width + shape.value_width);
         }
-        numbers_.resize(shape.batch_heads() * head_size_);
+        numbers_.resize(shape.batch_key_value_heads() * head_size_);
     }
 
     Index num_seats() const { return Index(seats_.size()); }
@@ -54,13 +54,18 @@ class KeyValueMessage {
     template <class Number>
     KeyValueView<Number> at(Index seat, Number* numbers) const {
         const Seat& place = seats_[std::size_t(seat)];
-        const auto part = [&](Number* first) {
-            return HeadsView<Number>{
-                first,      shape_.heads,   place.tokens.count, shape_.head_dim, shape_.heads * head_size_,
-                head_size_, shape_.head_dim};
+        const auto part = [&](Number* first, Index width) {
+            return HeadsView<Number>{first,
+                                     shape_.key_value_heads,
+                                     place.tokens.count,
+                                     width,
+                                     shape_.key_value_heads * head_size_,
+                                     head_size_,
+                                     width};
         };
         Number* const keys = numbers + place.offset;
-        return {place.tokens, part(keys), part(keys + place.tokens.count * shape_.head_dim)};
+        return {place.tokens, part(keys, shape_.key_width),
+                part(keys + place.tokens.count * shape_.key_width, shape_.value_width)};
     }
 
     template <class Number>
