@@ -17,12 +17,12 @@ using Index = std::ptrdiff_t;
 struct AttentionProblem {
     Index batch = 1, heads = 1, key_value_heads = 1, query_len = 1, key_len = 1, head_dim = 1, value_dim = 1;
     bool causal = true;
-    Index window = 0;                    // 0: none
-    Index prefix = 0;                    // keys before are seen from everywhere in their document
-    std::vector<Index> document_starts;  // empty: one document
-    std::vector<Index> lengths;          // of each batch entry's keys; empty: key_len
-    double scale = 0;                    // 0: 1 / sqrt(head_dim)
-    double softcap = 0;                  // 0: none
+    Index window = 0;                         // 0: none
+    Index prefix = 0;                         // keys before are seen from everywhere in their document
+    std::vector<Index> document_starts = {};  // empty: one document
+    std::vector<Index> lengths = {};          // of each batch entry's keys; empty: key_len
+    double scale = 0;                         // 0: 1 / sqrt(head_dim)
+    double softcap = 0;                       // 0: none
     Index query_offset = 0;
     Index bias_batch = 1, bias_heads = 1;  // extents of the bias, if there is one
 };
@@ -39,6 +39,27 @@ template <class R>
 struct AttentionAnswer {
     std::vector<R> output, log_sum_exp, d_query, d_key, d_value, d_bias, d_sinks;
 };
+
+/// The parts of an answer, by which to go through all.
+enum class AnswerPart { output, log_sum_exp, d_query, d_key, d_value, d_bias, d_sinks };
+inline constexpr AnswerPart parts_of_answer[] = {
+    AnswerPart::output,  AnswerPart::log_sum_exp, AnswerPart::d_query, AnswerPart::d_key,
+    AnswerPart::d_value, AnswerPart::d_bias,      AnswerPart::d_sinks};
+
+template <class R>
+const std::vector<R>& part(const AttentionAnswer<R>& answer, AnswerPart which) {
+    const std::vector<R> AttentionAnswer<R>::*const members[] = {
+        &AttentionAnswer<R>::output, &AttentionAnswer<R>::log_sum_exp, &AttentionAnswer<R>::d_query,
+        &AttentionAnswer<R>::d_key,  &AttentionAnswer<R>::d_value,     &AttentionAnswer<R>::d_bias,
+        &AttentionAnswer<R>::d_sinks};
+    return answer.*members[std::size_t(which)];
+}
+
+inline const char* name_of(AnswerPart part) {
+    constexpr const char* names[] = {"output",  "log_sum_exp", "d_query", "d_key",
+                                     "d_value", "d_bias",      "d_sinks"};
+    return names[std::size_t(part)];
+}
 
 /// The answer, and the error of each of its numbers to first order, in units of the relative error of one
 /// operation.
