@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -178,6 +179,36 @@ TEST_CASE("reference: numbers that are known without computing") {
     CHECK(answer.log_sum_exp[0] == doctest::Approx(double(std::tanh(3.0L) - std::log(3.0L) + 5) / 2));
     CHECK(answer.output == Values{1, 0});
     CHECK(answer.log_sum_exp[1] == -infinity);
+}
+
+TEST_CASE("reference: which key-value head and which part of a bias belongs to a query head") {
+    AttentionProblem p{.batch = 2, .heads = 4, .key_value_heads = 2};
+    oracle::AttentionNumbers<R> n;
+    n.query.assign(8, 1);
+    n.d_output.assign(8, 1);
+    n.key = {1, 2, 3, 4};
+    n.value = {10, 20, 30, 40};
+    CHECK(oracle::reference_attention(p, n).answer.output == Values{10, 10, 20, 20, 30, 30, 40, 40});
+    CHECK(oracle::reference_attention(p, n).answer.log_sum_exp == Values{1, 1, 2, 2, 3, 3, 4, 4});
+    n.key = {0, 0, 0, 0};
+    const auto log_sum_exp = [&](oracle::Index batch, oracle::Index heads, Values bias) {
+        p.bias_batch = batch;
+        p.bias_heads = heads;
+        n.bias = std::move(bias);
+        return oracle::reference_attention(p, n).answer.log_sum_exp;
+    };
+    CHECK(log_sum_exp(1, 1, {5}) == Values{5, 5, 5, 5, 5, 5, 5, 5});
+    CHECK(log_sum_exp(2, 1, {5, 6}) == Values{5, 5, 5, 5, 6, 6, 6, 6});
+    CHECK(log_sum_exp(1, 4, {1, 2, 3, 4}) == Values{1, 2, 3, 4, 1, 2, 3, 4});
+    CHECK(log_sum_exp(2, 4, {1, 2, 3, 4, 5, 6, 7, 8}) == Values{1, 2, 3, 4, 5, 6, 7, 8});
+    n.slopes = {0, 1, 2, 3};
+    n.sinks = {-infinity, -infinity, -infinity, 0};
+    p.query_offset = 1;
+    p.causal = false;
+    const Values by_head = log_sum_exp(1, 1, {7});
+    CHECK(by_head[1] == 6);
+    CHECK(by_head[2] == 5);
+    CHECK(by_head[7] == doctest::Approx(double(std::log(std::exp(4.0L) + 1))));
 }
 
 TEST_CASE("reference: a query that sees nothing") {

@@ -12,6 +12,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "attention_reference.hpp"
@@ -73,6 +74,31 @@ enum class Feature {
 };
 inline constexpr std::size_t num_features = std::size_t(Feature::poison) + 1;
 
+inline const char* name_of(Feature feature) {
+    constexpr const char* names[num_features] = {"causal",
+                                                 "other key length",
+                                                 "offset",
+                                                 "grouped",
+                                                 "other value width",
+                                                 "window",
+                                                 "prefix",
+                                                 "documents",
+                                                 "lengths",
+                                                 "scale",
+                                                 "softcap",
+                                                 "ALiBi",
+                                                 "bias",
+                                                 "own score",
+                                                 "sinks",
+                                                 "chunks",
+                                                 "zigzag",
+                                                 "striped",
+                                                 "wide",
+                                                 "blind rows",
+                                                 "poison"};
+    return names[std::size_t(feature)];
+}
+
 /// Random choices, the same for a seed on every machine.
 class Choices : public inputs::Numbers {
   public:
@@ -99,13 +125,15 @@ struct RandomAttention {
     int layout = 0;  // contiguous, zigzag, striped
     std::set<Feature> features;
 
-    explicit RandomAttention(std::uint64_t seed) : choose_(seed * 0x9E3779B97F4A7C15u + 7) {
+    /// Whatever the seed says, the case does not have the features `without`.
+    explicit RandomAttention(std::uint64_t seed, std::set<Feature> without = {})
+        : choose_(seed * 0x9E3779B97F4A7C15u + 7), without_(std::move(without)) {
         lengths();
         heads();
         rules();
         fill();
         scores();
-        if (choose_.one_in(3)) poison();
+        if (choose_.one_in(3) && may_have(Feature::poison)) poison();
         list_features();
     }
 
@@ -148,6 +176,9 @@ struct RandomAttention {
 
   private:
     Choices choose_;
+    std::set<Feature> without_;
+
+    bool may_have(Feature feature) const { return without_.count(feature) == 0; }
 
     /// 1, 2 and primes; tiles of 16, 32 queries and of 104 to 112 keys, and one token less and more.
     Index length() {
@@ -167,6 +198,10 @@ struct RandomAttention {
             p.query_offset = choose_.one_in(2) ? difference : choose_.between(-3, p.key_len + 3);
         num_chunks = choose_.between(1, 7);
         layout = int(choose_.between(0, 2));
+        if (!may_have(Feature::other_key_length)) p.query_len = p.key_len;
+        if (!may_have(Feature::offset)) p.query_offset = 0;
+        if (!may_have(Feature::chunks)) num_chunks = 1;
+        if (layout > 0 && !may_have(layout == 1 ? Feature::zigzag : Feature::striped)) layout = 0;
     }
 
     void heads() {
@@ -183,6 +218,8 @@ struct RandomAttention {
         };
         p.value_dim = p.head_dim = width();
         if (choose_.one_in(3)) p.value_dim = width();
+        if (!may_have(Feature::grouped)) p.key_value_heads = p.heads;
+        if (!may_have(Feature::other_value_width)) p.value_dim = p.head_dim;
     }
 
     void rules() {
@@ -206,13 +243,20 @@ struct RandomAttention {
             for (Index b = 0; b < p.batch; ++b)
                 p.lengths.push_back(choose_.one_in(4) ? choose_.of<Index>({0, 1, p.key_len})
                                                       : choose_.between(0, p.key_len));
+        if (!may_have(Feature::causal)) p.causal = false;
+        if (!may_have(Feature::window)) p.window = 0;
+        if (!may_have(Feature::prefix)) p.prefix = 0;
+        if (!may_have(Feature::documents)) p.document_starts.clear();
+        if (!may_have(Feature::lengths)) p.lengths.clear();
     }
 
     void fill() {
         auto& p = problem;
         if (choose_.one_in(3)) p.scale = std::exp2(3 * choose_.uniform());
+        if (!may_have(Feature::scale)) p.scale = 0;
         const double scale = p.scale != 0 ? p.scale : 1 / std::sqrt(double(p.head_dim));
-        const double spread = choose_.of<double>({1, 1, 1, 1, 10, 1000});
+        double spread = choose_.of<double>({1, 1, 1, 1, 10, 1000});
+        if (!may_have(Feature::wide)) spread = std::min(spread, 10.0);
         if (spread > 10) features.insert(Feature::wide);
         const double deviation = std::sqrt(spread / scale / std::sqrt(double(p.head_dim)));
         const auto normal = [&](Index rows, Index width, double of) {
@@ -244,6 +288,11 @@ struct RandomAttention {
             for (Index h = 0; h < p.heads; ++h)
                 numbers.sinks.push_back(choose_.one_in(8) ? -std::numeric_limits<T>::infinity()
                                                           : T(3 * choose_.normal()));
+        if (!may_have(Feature::softcap)) p.softcap = 0;
+        if (!may_have(Feature::alibi)) numbers.slopes.clear();
+        if (!may_have(Feature::bias)) numbers.bias.clear();
+        if (!may_have(Feature::own_score)) has_own_score = own_score.hides = false;
+        if (!may_have(Feature::sinks)) numbers.sinks.clear();
     }
 
     void bias() {
