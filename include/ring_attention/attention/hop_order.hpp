@@ -21,9 +21,9 @@ enum class HopPhase {
 inline IndexRange visitors_to_meet(HopPhase phase, Index query_seat, Index num_visitors) {
     switch (phase) {
         case HopPhase::own_first:
-            return {query_seat, num_visitors - query_seat};
+            return {query_seat, std::max<Index>(0, num_visitors - query_seat)};
         case HopPhase::own_last:
-            return {0, query_seat};
+            return {0, std::min(query_seat, num_visitors)};
         case HopPhase::visiting:
             break;
     }
