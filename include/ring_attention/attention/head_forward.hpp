@@ -157,22 +157,30 @@ class QueryBlock {
         }
     }
 
-    /// keys (N, D), values (N, Dv) of the chunk, at the places `key_tokens`.
+    /// keys (N, D), values (N, Dv) of the chunk, at the places `key_tokens`. Tiles of keys begin where a tile
+    /// of queries begins to see.
     void absorb(MatrixView<const T> keys, MatrixView<const T> values, const TokenPositions& key_tokens) {
-        const IndexRange seen = key_tokens.indices(hull());
-        for (Index first_key = seen.first / Tile::keys * Tile::keys; first_key < seen.end();
-             first_key += Tile::keys) {
-            const Index num_keys = std::min(Tile::keys, keys.rows - first_key);
-            const MatrixView<const T> tile_values = close_together(values.middle_rows(first_key, num_keys));
+        std::array<IndexRange, std::size_t(max_queries / lanes)> seen;
+        Index most = 0;
+        detail::for_each_tile<T>(rows_.count, [&](auto, Index first, Index count) {
+            IndexRange& of_tile = seen[std::size_t(first / lanes)];
+            of_tile = key_tokens.indices(hull(first, count));
+            most = std::max(most, of_tile.count);
+        });
+        Index copied = -1;
+        MatrixView<const T> tile_values;
+        for (Index done = 0; done < most; done += Tile::keys)
             detail::for_each_tile<T>(rows_.count, [&](auto vectors, Index first, Index count) {
-                const detail::VisibleKeys<T> visible(
-                    std::span<const IndexRange>(visible_).subspan(std::size_t(first), std::size_t(count)),
-                    key_tokens, first_key, num_keys);
-                if (visible.any.count == 0) return;
-                absorb_tile<vectors>({first, count}, visible, key_tokens, first_key,
+                const IndexRange& of_tile = seen[std::size_t(first / lanes)];
+                if (done >= of_tile.count) return;
+                const Index first_key = of_tile.first + done,
+                            num_keys = std::min(Tile::keys, keys.rows - first_key);
+                if (first_key != copied)
+                    tile_values = close_together(values.middle_rows(first_key, num_keys));
+                copied = first_key;
+                absorb_tile<vectors>({first, count}, key_tokens, first_key,
                                      keys.middle_rows(first_key, num_keys), tile_values);
             });
-        }
     }
 
     /// After the last chunk: output is the mean of the values, log_sum_exp that of the scores. A query that
@@ -229,10 +237,10 @@ class QueryBlock {
         return heads.group_rows(batch_head_, group_).middle_rows(rows_.first, rows_.count);
     }
 
-    /// All positions that the queries see lie in there.
-    IndexRange hull() const {
-        const Index begin = visible_[0].first;
-        return {begin, std::max<Index>(0, visible_[std::size_t(rows_.count - 1)].end() - begin)};
+    /// All positions that some rows see lie in there.
+    IndexRange hull(Index first, Index count) const {
+        const Index begin = visible_[std::size_t(first)].first;
+        return {begin, std::max<Index>(0, visible_[std::size_t(first + count - 1)].end() - begin)};
     }
 
     /// Rows a multiple of 512 bytes apart fall on an eighth of the sets of a first cache or less, and would
@@ -247,9 +255,12 @@ class QueryBlock {
 
     /// A tile of queries, rows [queries.first, queries.end()) of the block, and one of keys and values.
     template <int vectors>
-    void absorb_tile(const IndexRange& queries, const detail::VisibleKeys<T>& visible,
-                     const TokenPositions& key_tokens, Index first_key, MatrixView<const T> key,
-                     MatrixView<const T> value) {
+    void absorb_tile(const IndexRange& queries, const TokenPositions& key_tokens, Index first_key,
+                     MatrixView<const T> key, MatrixView<const T> value) {
+        const detail::VisibleKeys<T> visible(std::span<const IndexRange>(visible_).subspan(
+                                                 std::size_t(queries.first), std::size_t(queries.count)),
+                                             key_tokens, first_key, key.rows);
+        if (visible.any.count == 0) return;
         const IndexRange keys = visible.scores_of(key.rows);
         // Where scores are still to become others, their maximum is taken later.
         const IndexRange whole = scores_of_.plain() ? visible.all : IndexRange{};

@@ -133,16 +133,24 @@ class BlockScores {
     /// What the softmax is to scale the scores with.
     T scale() const { return plain_ ? T(plan_.scale) : T(1); }
 
-    /// The scores of a tile of keys, `tile_keys` of the chunk's `key_tokens`, and of `count` queries from row
-    /// `first` of the block on, (keys, stride). Derivatives, (keys, stride) too, are wanted where there is a
-    /// place for them.
+    /// The scores of a tile of keys, those of the chunk's `key_tokens` from `first_key` on, and of `count`
+    /// queries from row `first` of the block on, (keys, stride). Derivatives, (keys, stride) too, are wanted
+    /// where there is a place for them.
     void apply(T* scores, Index stride, Index first, Index count, const TokenPositions& key_tokens,
                Index first_key, const IndexRange& keys, T* cap_derivatives, T* function_derivatives) const {
         std::array<Index, std::size_t(AttentionTile<T>::keys)> positions;
         for (Index key = keys.first; key < keys.end(); ++key)
             positions[std::size_t(key)] = key_tokens.position(first_key + key);
         const ScoreTile<T> tile{scores, stride, keys, count, positions.data(), &places_[std::size_t(first)]};
-        scale_scores(tile, first, cap_derivatives);
+        const bool capped = plan_.softcap > 0, sloping = !plan_.alibi_slopes.empty();
+        if (capped && sloping)
+            scale_scores<true, true>(tile, first, cap_derivatives);
+        else if (capped)
+            scale_scores<true, false>(tile, first, cap_derivatives);
+        else if (sloping)
+            scale_scores<false, true>(tile, first, cap_derivatives);
+        else
+            scale_scores<false, false>(tile, first, cap_derivatives);
         if (bias_.data) add_bias(tile, first);
         if (terms_.function) terms_.function(tile, function_derivatives);
     }
@@ -167,17 +175,17 @@ class BlockScores {
     Index head_of(Index row) const { return (first_row_ + row) % group_; }
 
     /// score := scale score, capped, less the slope times the distance. Distances are exact below 2^24.
+    template <bool capped, bool sloping>
     void scale_scores(const ScoreTile<T>& tile, Index first, T* cap_derivatives) const {
         const Simd<T> scale(T(plan_.scale)), cap(T(plan_.softcap)), one(T(1));
-        const Simd<T> into_cap(T(plan_.softcap > 0 ? plan_.scale / plan_.softcap : 0));
-        const bool sloping = !plan_.alibi_slopes.empty();
+        const Simd<T> into_cap(T(capped ? plan_.scale / plan_.softcap : 0));
         for (Index lane = 0; lane < tile.lanes; lane += Simd<T>::width) {
             const Simd<T> position = Simd<T>::load(&position_[std::size_t(first + lane)]),
                           minus_slope = -Simd<T>::load(&slope_[std::size_t(first + lane)]);
             for (Index key = tile.keys.first; key < tile.keys.end(); ++key) {
                 T* const score = tile.scores + key * tile.stride + lane;
                 Simd<T> value = Simd<T>::load(score);
-                if (has_cap()) {
+                if constexpr (capped) {
                     const Simd<T> part = tanh(value * into_cap);
                     value = part * cap;
                     if (cap_derivatives)
@@ -185,9 +193,10 @@ class BlockScores {
                 } else {
                     value = value * scale;
                 }
-                if (sloping)
-                    value =
-                        fma(minus_slope, abs(Simd<T>(T(tile.key_positions[key] - base_)) - position), value);
+                if constexpr (sloping) {
+                    const Simd<T> distance = abs(Simd<T>(T(tile.key_positions[key] - base_)) - position);
+                    value = fma(minus_slope, distance, value);
+                }
                 value.store(score);
             }
         }
