@@ -1,40 +1,71 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
 #include <ring_attention/attention/backward_travel.hpp>
 #include <ring_attention/attention/forward.hpp>
 #include <ring_attention/attention/head_backward.hpp>
 #include <ring_attention/kernels/reduce.hpp>
+#include <ring_attention/ring/sum_in_seat_order.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-/// What backward knows of a rank's queries, keys and values, one a seat; the gradients are added to.
+/// What backward knows of a rank's queries, keys and values, at each seat; the gradients are added to.
 template <class T>
 struct SeatGradientViews {
-    SeatHeads<const T> query, d_output, output, log_sum_exp;
+    SeatQueries<T> queries;
+    SeatHeads<const T> d_output, output, log_sum_exp;
     KeyValues<const T> key_value;
     SeatHeads<T> d_query;
     KeyValues<T> d_key_value;
+    SeatHeads<T> d_bias{};        ///< empty: not wanted
+    std::span<T> d_sinks{};       ///< [heads]; empty: not wanted
+    bool bias_is_shared = false;  ///< by several heads or batch entries
 };
 
 namespace detail {
 
 /// rowsum(d_output output), [batch * heads * tokens] a seat.
 template <class T>
-List<RowVector<T>> row_dots(const Share& share, const HeadShape& shape, const SeatGradientViews<T>& views) {
+List<RowVector<T>> row_dots(const AttentionPlan& plan, const SeatGradientViews<T>& views) {
     List<RowVector<T>> dots;
-    for (Index seat = 0; seat < share.num_seats(); ++seat) {
-        const Index tokens = share.tokens(seat).count;
-        RowVector<T>& of_seat = dots.emplace_back(shape.batch_heads() * tokens);
-        parallel_for(shape.batch_heads(), [&](Index head) {
-            const auto d_rows = views.d_output[std::size_t(seat)](head),
-                       rows = views.output[std::size_t(seat)](head);
+    for (std::size_t seat = 0; seat < views.queries.tokens.size(); ++seat) {
+        const Index tokens = views.queries.tokens[seat].count;
+        RowVector<T>& of_seat = dots.emplace_back(plan.heads.batch_heads() * tokens);
+        parallel_for(plan.heads.batch_heads(), [&](Index head) {
+            const auto d_rows = views.d_output[seat](head), rows = views.output[seat](head);
             for (Index i = 0; i < tokens; ++i)
-                of_seat[head * tokens + i] = dot(&d_rows(i, 0), &rows(i, 0), shape.head_dim);
+                of_seat[head * tokens + i] = dot(&d_rows(i, 0), &rows(i, 0), plan.heads.value_width);
         });
     }
     return dots;
+}
+
+/// d_sinks += - sum over batch entries and queries of exp(sink - log_sum_exp) rowsum(d_output output), a seat
+/// after the other, whatever rank it is of.
+template <class T, Ring R>
+void add_sink_gradients(R& ring, const AttentionPlan& plan, const SeatGradientViews<T>& views,
+                        const List<RowVector<T>>& dots) {
+    const Index heads = plan.heads.heads;
+    List<RowVector<T>> of_seats;
+    for (std::size_t seat = 0; seat < dots.size(); ++seat) {
+        const Index tokens = views.queries.tokens[seat].count;
+        RowVector<T>& sums = of_seats.emplace_back(heads);
+        parallel_for(heads, [&](Index head) {
+            double sum = 0;
+            for (Index batch_head = head; batch_head < plan.heads.batch_heads(); batch_head += heads)
+                for (Index i = 0; i < tokens; ++i) {
+                    const double log_sum_exp = double(views.log_sum_exp[seat](batch_head)(i, 0));
+                    const double weight = std::exp(double(views.queries.terms.sinks[head]) - log_sum_exp);
+                    if (weight > 0) sum -= weight * double(dots[seat][batch_head * tokens + i]);
+                }
+            sums[head] = T(sum);
+        });
+    }
+    List<JoinedSpan<const T>> contributions;
+    for (const RowVector<T>& of_seat : of_seats) contributions.emplace_back(numbers_of(of_seat));
+    add_in_seat_order(ring, JoinedSpan<T>(views.d_sinks), contributions);
 }
 
 /// All queries of a head at a seat with all keys and values of a head at a seat: to a query, keys come in
@@ -61,80 +92,117 @@ struct BlockPairs {
     }
 };
 
-/// The meetings of a visit, backward, of some of the heads; what visits, and its gradients, are of these
-/// alone.
+/// What a rank has to do backward at one hop, with some of the key-value heads.
 template <class T>
-void meet_backward(const Visit& visit, const Share& share, const HeadShape& shape, const Mask& mask,
-                   const SeatGradientViews<T>& own, const List<RowVector<T>>& dots, const IndexRange& heads,
-                   const KeyValues<const T>& visitors, const KeyValues<T>& d_visitors) {
+class BackwardMeeting {
     using Block = BackwardBlock<T>;
-    const auto meet_blocks = [&](Index query_seat, Index key_seat, Index head_of_these, Index query_block,
-                                 Index key_block) {
-        const auto seat = std::size_t(query_seat);
-        const Index head = heads.first + head_of_these;
-        const KeyValueView<const T>& keys = visitors[std::size_t(key_seat)];
-        const KeyValueView<T>& d_keys = d_visitors[std::size_t(key_seat)];
-        const TokenPositions tokens = share.tokens(query_seat);
-        const QueryGradient<T> queries{own.query[seat](head),
-                                       own.d_output[seat](head),
-                                       own.log_sum_exp[seat](head).data,
-                                       dots[seat].data() + head * tokens.count,
-                                       tokens,
-                                       own.d_query[seat](head)};
-        const KeyValueGradient<T> chunk{keys.key(head_of_these), keys.value(head_of_these), keys.tokens,
-                                        d_keys.key(head_of_these), d_keys.value(head_of_these)};
-        const Index first = query_block * Block::queries, first_key = key_block * Block::keys;
-        absorb_block_backward<T>(
-            queries.middle_rows(first, std::min(Block::queries, tokens.count - first)),
-            chunk.middle_rows(first_key, std::min(Block::keys, keys.tokens.count - first_key)), mask,
-            score_scale<T>(shape));
-    };
-    const auto for_each_seat_pair = [&](auto&& f) {
-        for (const Meeting meeting : visit.meetings)
-            for_each_pair(
-                meeting, share.num_seats(), Index(visitors.size()), [&](Index query_seat, Index key_seat) {
-                    const TokenPositions queries = share.tokens(query_seat),
-                                         keys = visitors[std::size_t(key_seat)].tokens;
-                    if (!mask.any_visible(queries, keys)) return;
-                    f(query_seat, key_seat,
-                      BlockPairs{ceil_div(queries.count, Block::queries), ceil_div(keys.count, Block::keys)});
+
+  public:
+    /// heads: key-value heads, of which alone the visitors and their gradients are.
+    BackwardMeeting(const AttentionPlan& plan, const SeatGradientViews<T>& own,
+                    const List<RowVector<T>>& dots, const HopVisit& visit, const IndexRange& heads,
+                    const KeyValues<const T>& visitors, const KeyValues<T>& d_visitors)
+        : plan_(plan),
+          own_(own),
+          dots_(dots),
+          visit_(visit),
+          heads_(heads),
+          visitors_(visitors),
+          d_visitors_(d_visitors) {}
+
+    /// The orders of all sums are the same: heads side by side where there are enough for the threads, else
+    /// blocks. Heads that share the gradient of a bias come one after the other.
+    void run() const {
+        const bool shared = own_.bias_is_shared && !own_.d_bias.empty();
+        if (!shared && (heads_.count % num_threads() == 0 || heads_.count > 4 * num_threads()))
+            parallel_for(heads_.count, [&](Index head) {
+                for_each_seat_pair([&](Index query_seat, Index key_seat, const BlockPairs& pairs) {
+                    pairs.one_after_the_other([&](Index query_block, Index key_block) {
+                        meet_blocks(query_seat, key_seat, head, query_block, key_block);
+                    });
                 });
-    };
-    // The orders are the same: heads side by side where there are enough for the threads, else blocks.
-    if (heads.count % num_threads() == 0 || heads.count > 4 * num_threads())
-        parallel_for(heads.count, [&](Index head) {
+            });
+        else if (!shared)
             for_each_seat_pair([&](Index query_seat, Index key_seat, const BlockPairs& pairs) {
-                pairs.one_after_the_other([&](Index query_block, Index key_block) {
+                pairs.on_all_threads(heads_.count, [&](Index head, Index query_block, Index key_block) {
                     meet_blocks(query_seat, key_seat, head, query_block, key_block);
                 });
             });
-        });
-    else
-        for_each_seat_pair([&](Index query_seat, Index key_seat, const BlockPairs& pairs) {
-            pairs.on_all_threads(heads.count, [&](Index head, Index query_block, Index key_block) {
-                meet_blocks(query_seat, key_seat, head, query_block, key_block);
-            });
-        });
-}
+        else
+            for (Index head = 0; head < heads_.count; ++head)
+                for_each_seat_pair([&](Index query_seat, Index key_seat, const BlockPairs& pairs) {
+                    pairs.on_all_threads(1, [&](Index, Index query_block, Index key_block) {
+                        meet_blocks(query_seat, key_seat, head, query_block, key_block);
+                    });
+                });
+    }
+
+  private:
+    void for_each_seat_pair(auto&& f) const {
+        for (const HopPhase phase : visit_.phases)
+            for_each_pair(
+                phase, Index(own_.queries.tokens.size()), Index(visitors_.size()),
+                [&](Index query_seat, Index key_seat) {
+                    const TokenPositions &queries = own_.queries.tokens[std::size_t(query_seat)],
+                                         &keys = visitors_[std::size_t(key_seat)].tokens;
+                    if (!plan_.mask.any_visible(queries, keys)) return;
+                    f(query_seat, key_seat,
+                      BlockPairs{ceil_div(queries.count, Block::queries), ceil_div(keys.count, Block::keys)});
+                });
+    }
+
+    /// The query heads of a key-value head in rising order.
+    void meet_blocks(Index query_seat, Index key_seat, Index head_of_these, Index query_block,
+                     Index key_block) const {
+        const auto seat = std::size_t(query_seat);
+        const KeyValueView<const T>& keys = visitors_[std::size_t(key_seat)];
+        const KeyValueView<T>& d_keys = d_visitors_[std::size_t(key_seat)];
+        const TokenPositions& tokens = own_.queries.tokens[seat];
+        const Index first = query_block * Block::queries, first_key = key_block * Block::keys;
+        const IndexRange rows{first, std::min(Block::queries, tokens.count - first)};
+        const KeyValueGradient<T> chunk =
+            KeyValueGradient<T>{keys.key(head_of_these), keys.value(head_of_these), keys.tokens,
+                                d_keys.key(head_of_these), d_keys.value(head_of_these)}
+                .middle_rows(first_key, std::min(Block::keys, keys.tokens.count - first_key));
+        const Index group = plan_.heads.group(), first_head = (heads_.first + head_of_these) * group;
+        for (Index head = first_head; head < first_head + group; ++head) {
+            const QueryGradient<T> queries{
+                own_.queries.query[seat](head), own_.d_output[seat](head), own_.log_sum_exp[seat](head).data,
+                dots_[seat].data() + head * tokens.count, own_.d_query[seat](head)};
+            absorb_block_backward<T>({plan_, own_.queries.terms, query_seat, head, tokens,
+                                      own_.d_bias.empty() ? HeadsView<T>() : own_.d_bias[seat]},
+                                     rows, queries.middle_rows(rows.first, rows.count), chunk);
+        }
+    }
+
+    const AttentionPlan& plan_;
+    const SeatGradientViews<T>& own_;
+    const List<RowVector<T>>& dots_;
+    const HopVisit& visit_;
+    IndexRange heads_;
+    const KeyValues<const T>& visitors_;
+    const KeyValues<T>& d_visitors_;
+};
 
 }  // namespace detail
 
-/// Adds the gradients of dot(d_output, output) to d_query and d_key_value. Those of keys and values travel
-/// with them, and are added when they are at home again. sent: as for attend().
+/// Adds the gradients of dot(d_output, output) to those of `own`. Those of keys and values travel with them,
+/// and are added when they are at home again. sent: as for attend().
 template <class T, Ring R>
-void attend_backward(R& ring, const Share& share, const HeadShape& shape, const Mask& mask,
-                     const SeatGradientViews<T>& own, const KeyValueMessage<T>& sent) {
-    const List<RowVector<T>> dots = detail::row_dots<T>(share, shape, own);
-    const auto meet = [&](const detail::Visit& visit, const IndexRange& heads,
+void attend_backward(R& ring, const AttentionPlan& plan, const SeatGradientViews<T>& own,
+                     const KeyValueMessage<T>& sent) {
+    const List<RowVector<T>> dots = detail::row_dots<T>(plan, own);
+    if (!own.d_sinks.empty()) detail::add_sink_gradients<T>(ring, plan, own, dots);
+    const auto meet = [&](const detail::HopVisit& visit, const IndexRange& heads,
                           const KeyValues<const T>& visitors, const KeyValues<T>& d_visitors) {
-        const auto span = detail::compute_span(ring, share, visit.hop);
-        detail::meet_backward<T>(visit, share, shape, mask, own, dots, heads, visitors, d_visitors);
+        const auto span = detail::compute_span(ring, plan, visit.hop);
+        detail::BackwardMeeting<T>(plan, own, dots, visit, heads, visitors, d_visitors).run();
     };
     if (ring.ranks() == 1) {
-        const detail::Visit all{{Meeting::own_first, Meeting::own_last}, 0, true, true};
-        return meet(all, {0, shape.batch_heads()}, own.key_value, own.d_key_value);
+        const detail::HopVisit all{{HopPhase::own_first, HopPhase::own_last}, 0, true, true};
+        return meet(all, {0, plan.heads.batch_key_value_heads()}, own.key_value, own.d_key_value);
     }
-    detail::BackwardTravel<T, R>(ring, share, shape, mask, own.key_value, sent, own.d_key_value).run(meet);
+    detail::BackwardTravel<T, R>(ring, plan, own.key_value, sent, own.d_key_value).run(meet);
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

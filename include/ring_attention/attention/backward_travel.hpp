@@ -25,7 +25,7 @@ inline Index num_travelling_parts(const HeadShape& shape) {
 template <class T, Ring R>
 class BackwardTravel {
   public:
-    /// own: what the rank has at home; d_own: where its gradients are to be, zero to begin with.
+    /// own: what the rank has at home; d_own: where its gradients are to be added.
     BackwardTravel(R& ring, const AttentionPlan& plan, const KeyValues<const T>& own,
                    const KeyValueMessage<T>& sent, const KeyValues<T>& d_own)
         : ring_(ring), plan_(plan), routes_(plan), own_(own), sent_(sent), d_own_(d_own) {

@@ -2,26 +2,26 @@
 
 #include <algorithm>
 
-#include <ring_attention/attention/cache.hpp>
 #include <ring_attention/attention/forward.hpp>
 #include <ring_attention/core/parallel.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-/// Causal attention of new tokens to all that a cache holds up to the last of them.
+/// Attention of new tokens, at the places `tokens`, to what a cache holds. terms: without a bias.
 template <class T>
-void attend_to_cache(const HeadsView<const T>& query, const TokenPositions& tokens,
-                     const KeyValueView<const T>& cached, const HeadsView<T>& output,
-                     const HeadShape& shape) {
-    const List<detail::QueryPlace> places = detail::query_places({tokens}, shape, QueryBlock<T>::max_queries);
-    RowVector<T> log_sum_exp(shape.batch_heads() * tokens.count);
+void attend_to_cache(const AttentionPlan& plan, const ScoreTerms<T>& terms, const HeadsView<const T>& query,
+                     const TokenPositions& tokens, const KeyValueView<const T>& cached,
+                     const HeadsView<T>& output) {
+    const List<detail::QueryPlace> places =
+        detail::query_places({tokens}, plan.heads, QueryBlock<T>::max_queries);
+    RowVector<T> numbers(plan.heads.batch_heads() * tokens.count);
+    const auto log_sum_exp = HeadsView<T>::head_by_head(numbers.data(), plan.heads.heads, tokens.count, 1);
     parallel_for(Index(places.size()), [&](Index i) {
-        const auto& [at, batch_head, first, count] = places[std::size_t(i)];
-        QueryBlock<T> block(query(batch_head).middle_rows(first, count), tokens.middle(first, count),
-                            detail::score_scale<T>(shape));
-        block.absorb(cached.key(batch_head), cached.value(batch_head), cached.tokens, Mask{});
-        block.finish(output(batch_head).middle_rows(first, count),
-                     log_sum_exp.data() + batch_head * tokens.count + first);
+        const auto& [seat, batch_head, rows] = places[std::size_t(i)];
+        QueryBlock<T> block(plan, terms, seat, batch_head, query, tokens, rows);
+        if (terms.sinks) block.absorb_sinks(terms.sinks, plan.heads.heads);
+        block.absorb(cached.key(batch_head), cached.value(batch_head), cached.tokens);
+        block.finish(output, log_sum_exp);
     });
 }
 

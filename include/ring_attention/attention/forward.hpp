@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 
 #include <ring_attention/attention/forward_travel.hpp>
 #include <ring_attention/attention/head_forward.hpp>
@@ -11,14 +10,15 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // Attention, written once against the ring: the same code in one process and on any number of ranks.
 
-/// The queries of a rank, at each seat some or all of its tokens.
+/// The queries of a rank: at each seat some or all of its tokens, and what belongs to their scores.
 template <class T>
 struct SeatQueries {
-    const List<TokenPositions>& tokens;
+    List<TokenPositions> tokens;
     SeatHeads<const T> query;
+    ScoreTerms<T> terms{};
 };
 
-/// What they get from the whole ring.
+/// What the queries get from the whole ring.
 template <class T>
 struct SeatAttention {
     SeatHeads<T> output;
@@ -27,37 +27,35 @@ struct SeatAttention {
 
 namespace detail {
 
-template <class T>
-T score_scale(const HeadShape& shape) {
-    return T(1) / std::sqrt(T(shape.head_dim));
-}
-
-/// A block of queries of one head at one seat.
+/// A block of queries at one seat, rows of the heads that read one key-value head.
 struct QueryPlace {
-    Index seat, batch_head, first, count;
+    Index seat, batch_head;
+    IndexRange rows;
 };
 
-/// A head after the other, so that its keys and values stay in the cache. Later queries first: where the mask
-/// is causal they take longest, and the last task to be taken should be a short one. Tokens before and after
-/// the gap of a seat are not of one block, still less of one tile: they see other keys.
+/// A key-value head after the other, so that its keys and values stay in the cache. Later queries first:
+/// where the mask is causal they take longest, and the last task to be taken should be a short one. Tokens
+/// before and after the gap of a seat are not of one block, still less of one tile: they see other keys.
 inline List<QueryPlace> query_places(const List<TokenPositions>& seats, const HeadShape& shape,
                                      Index max_queries) {
+    const Index group = shape.group();
     List<QueryPlace> places;
     Index blocks_of_a_head = 0;
     for (const TokenPositions& tokens : seats)
-        blocks_of_a_head += ceil_div(tokens.before_gap(), max_queries) +
-                            ceil_div(tokens.count - tokens.before_gap(), max_queries);
-    places.reserve(std::size_t(shape.batch_heads() * blocks_of_a_head));
-    for (Index batch_head = 0; batch_head < shape.batch_heads(); ++batch_head)
+        blocks_of_a_head += ceil_div(tokens.before_gap() * group, max_queries) +
+                            ceil_div((tokens.count - tokens.before_gap()) * group, max_queries);
+    places.reserve(std::size_t(shape.batch_key_value_heads() * blocks_of_a_head));
+    for (Index batch_head = 0; batch_head < shape.batch_key_value_heads(); ++batch_head)
         for (Index seat = Index(seats.size()) - 1; seat >= 0; --seat) {
             const TokenPositions& tokens = seats[std::size_t(seat)];
             const Index gap_at = tokens.before_gap();
-            for (const IndexRange& queries :
-                 {IndexRange{gap_at, tokens.count - gap_at}, IndexRange{0, gap_at}})
-                for (Index block = ceil_div(queries.count, max_queries) - 1; block >= 0; --block) {
+            for (const IndexRange& run : {IndexRange{gap_at, tokens.count - gap_at}, IndexRange{0, gap_at}})
+                for (Index block = ceil_div(run.count * group, max_queries) - 1; block >= 0; --block) {
                     const Index first = block * max_queries;
-                    places.push_back({seat, batch_head, queries.first + first,
-                                      std::min(max_queries, queries.count - first)});
+                    places.push_back(
+                        {seat,
+                         batch_head,
+                         {run.first * group + first, std::min(max_queries, run.count * group - first)}});
                 }
         }
     return places;
@@ -75,16 +73,27 @@ Index queries_at_once(const List<TokenPositions>& seats, const HeadShape& shape)
 
 /// Where queries are from one visit to the next: their output so far lies in its place.
 template <class T>
-struct QueriesSoFar {
-    List<RowVector<T>> maximum, sum;  // [batch * heads * tokens] a seat
-
+class QueriesSoFar {
+  public:
     QueriesSoFar() = default;
     QueriesSoFar(const List<TokenPositions>& seats, const HeadShape& shape) {
         for (const TokenPositions& tokens : seats) {
-            maximum.emplace_back(shape.batch_heads() * tokens.count);
-            sum.emplace_back(shape.batch_heads() * tokens.count);
+            rows_of_head_.push_back(tokens.count * shape.group());
+            maximum_.emplace_back(shape.batch_heads() * tokens.count);
+            sum_.emplace_back(shape.batch_heads() * tokens.count);
         }
     }
+
+    T* maximum(const QueryPlace& place) { return maximum_[std::size_t(place.seat)].data() + at(place); }
+    T* sum(const QueryPlace& place) { return sum_[std::size_t(place.seat)].data() + at(place); }
+
+  private:
+    Index at(const QueryPlace& place) const {
+        return place.batch_head * rows_of_head_[std::size_t(place.seat)] + place.rows.first;
+    }
+
+    List<Index> rows_of_head_;
+    List<RowVector<T>> maximum_, sum_;  // [batch * heads * tokens] a seat
 };
 
 }  // namespace detail
@@ -92,46 +101,42 @@ struct QueriesSoFar {
 /// The queries of this rank's seats attend to the keys and values of all; `sent` are its own, as they travel
 /// (not needed on a ring of one rank).
 template <class T, Ring R>
-void attend(R& ring, const Share& share, const HeadShape& shape, const Mask& mask,
-            const SeatQueries<T>& queries, const KeyValues<const T>& key_value,
-            const KeyValueMessage<T>& sent, const SeatAttention<T>& result) {
-    const List<detail::QueryPlace> places =
-        detail::query_places(queries.tokens, shape, detail::queries_at_once<T>(queries.tokens, shape));
-    const T scale = detail::score_scale<T>(shape);
+void attend(R& ring, const AttentionPlan& plan, const SeatQueries<T>& queries,
+            const KeyValues<const T>& key_value, const KeyValueMessage<T>& sent,
+            const SeatAttention<T>& result) {
+    const List<detail::QueryPlace> places = detail::query_places(
+        queries.tokens, plan.heads, detail::queries_at_once<T>(queries.tokens, plan.heads));
     detail::QueriesSoFar<T> so_far =
-        ring.ranks() > 1 ? detail::QueriesSoFar<T>(queries.tokens, shape) : detail::QueriesSoFar<T>();
+        ring.ranks() > 1 ? detail::QueriesSoFar<T>(queries.tokens, plan.heads) : detail::QueriesSoFar<T>();
 
-    const auto absorb = [&](const detail::QueryPlace& place, const detail::Visit& visit,
+    const auto absorb = [&](const detail::QueryPlace& place, const detail::HopVisit& visit,
                             const KeyValues<const T>& visitors) {
         const auto seat = std::size_t(place.seat);
-        const TokenPositions tokens = queries.tokens[seat];
-        const auto rows = [&](const auto& heads) {
-            return heads[seat](place.batch_head).middle_rows(place.first, place.count);
-        };
-        const Index at = place.batch_head * tokens.count + place.first;
-        QueryBlock<T> block(rows(queries.query), tokens.middle(place.first, place.count), scale);
+        const HeadsView<T>& output = result.output[seat];
+        QueryBlock<T> block(plan, queries.terms, place.seat, place.batch_head, queries.query[seat],
+                            queries.tokens[seat], place.rows);
         if (!visit.first)
-            block.resume(rows(result.output), so_far.maximum[seat].data() + at, so_far.sum[seat].data() + at);
-        for (const Meeting meeting : visit.meetings) {
-            const IndexRange seats = visitors_to_meet(meeting, place.seat, Index(visitors.size()));
+            block.resume(output, so_far.maximum(place), so_far.sum(place));
+        else if (queries.terms.sinks)
+            block.absorb_sinks(queries.terms.sinks, plan.heads.heads);
+        for (const HopPhase phase : visit.phases) {
+            const IndexRange seats = visitors_to_meet(phase, place.seat, Index(visitors.size()));
             for (Index visitor = seats.first; visitor < seats.end(); ++visitor) {
                 const KeyValueView<const T>& chunk = visitors[std::size_t(visitor)];
-                block.absorb(chunk.key(place.batch_head), chunk.value(place.batch_head), chunk.tokens, mask);
+                block.absorb(chunk.key(place.batch_head), chunk.value(place.batch_head), chunk.tokens);
             }
         }
         if (visit.last)
-            block.finish(rows(result.output), rows(result.log_sum_exp).data);
+            block.finish(output, result.log_sum_exp[seat]);
         else
-            block.suspend(rows(result.output), so_far.maximum[seat].data() + at,
-                          so_far.sum[seat].data() + at);
+            block.suspend(output, so_far.maximum(place), so_far.sum(place));
     };
-    detail::receive_visitors<T>(ring, share, shape, mask, key_value, sent,
-                                [&](const detail::Visit& visit, const KeyValues<const T>& visitors) {
-                                    const auto span = detail::compute_span(ring, share, visit.hop);
-                                    parallel_for(Index(places.size()), [&](Index i) {
-                                        absorb(places[std::size_t(i)], visit, visitors);
-                                    });
-                                });
+    detail::receive_messages<T>(
+        ring, plan, key_value, sent, [&](const detail::HopVisit& visit, const KeyValues<const T>& visitors) {
+            const auto span = detail::compute_span(ring, plan, visit.hop);
+            parallel_for(Index(places.size()),
+                         [&](Index i) { absorb(places[std::size_t(i)], visit, visitors); });
+        });
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -1,11 +1,15 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <numbers>
+#include <numeric>
+#include <span>
 #include <type_traits>
 #include <utility>
 
+#include <ring_attention/attention/scores.hpp>
 #include <ring_attention/attention/tile.hpp>
 #include <ring_attention/kernels/vector_math.hpp>
 #include <ring_attention/kernels/weighted_rows.hpp>
@@ -26,33 +30,39 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 template <class T>
 struct QueryGradient {
     MatrixView<const T> query;     // (M, D)
-    MatrixView<const T> d_output;  // (M, D)
+    MatrixView<const T> d_output;  // (M, Dv)
     const T* log_sum_exp;          // (M)
     const T* d_output_dot_output;  // (M) rowsum(d_output output)
-    TokenPositions tokens;
-    MatrixView<T> d_query;  // (M, D) added to
+    MatrixView<T> d_query;         // (M, D) added to
 
     QueryGradient middle_rows(Index first, Index count) const {
-        return {query.middle_rows(first, count),
-                d_output.middle_rows(first, count),
-                log_sum_exp + first,
-                d_output_dot_output + first,
-                tokens.middle(first, count),
-                d_query.middle_rows(first, count)};
+        return {query.middle_rows(first, count), d_output.middle_rows(first, count), log_sum_exp + first,
+                d_output_dot_output + first, d_query.middle_rows(first, count)};
     }
 };
 
 /// Keys and values of one head; N of them.
 template <class T>
 struct KeyValueGradient {
-    MatrixView<const T> key, value;  // (N, D)
+    MatrixView<const T> key, value;  // (N, D), (N, Dv)
     TokenPositions tokens;
-    MatrixView<T> d_key, d_value;  // (N, D) added to
+    MatrixView<T> d_key, d_value;  // added to
 
     KeyValueGradient middle_rows(Index first, Index count) const {
         return {key.middle_rows(first, count), value.middle_rows(first, count), tokens.middle(first, count),
                 d_key.middle_rows(first, count), d_value.middle_rows(first, count)};
     }
+};
+
+/// Where queries of one head stand, and what their scores are.
+template <class T>
+struct QueryHead {
+    const AttentionPlan& plan;
+    const ScoreTerms<T>& terms;
+    Index seat;
+    Index head;  ///< number batch * heads + head
+    TokenPositions tokens;
+    HeadsView<T> d_bias;  ///< added to; empty: not wanted
 };
 
 namespace detail {
@@ -62,39 +72,59 @@ template <Real T>
 class BackwardQueries {
     using Tile = AttentionTile<T>;
     static constexpr Index lanes = Tile::lanes, max_queries = 4 * lanes;
+    using Ranges = std::array<IndexRange, std::size_t(max_queries)>;
 
     struct Memory {
-        T *query, *d_output;                       // a tile behind the other: (D, lanes) each
+        T *query, *d_output;                       // a tile behind the other: (D, lanes), (Dv, lanes) each
         T *log_sum_exp, *dot;                      // (M)
         T *weights, *d_scores;                     // (N, max_queries)
+        T *cap, *function;                         // derivatives, (N, max_queries), if need be
         T *query_rows, *d_output_rows, *key_rows;  // packed, if need be
 
-        explicit Memory(Index head_dim) {
-            const Index tile = head_dim * max_queries, scores = Tile::keys * max_queries,
-                        rows = packed_size<T>(max_queries, head_dim),
-                        keys = packed_size<T>(Tile::keys, head_dim);
-            T* next =
-                workspace<T, Workspace::attention>().require(2 * (tile + max_queries + scores + rows) + keys);
-            const auto take = [&](Index count) { return std::exchange(next, next + count); };
-            query = take(tile), d_output = take(tile);
-            log_sum_exp = take(max_queries), dot = take(max_queries);
-            weights = take(scores), d_scores = take(scores);
-            query_rows = take(rows), d_output_rows = take(rows), key_rows = take(keys);
+        Memory(const HeadShape& shape, bool cap_wanted, bool function_wanted) {
+            const auto sizes = {shape.key_width * max_queries,
+                                shape.value_width * max_queries,
+                                max_queries,
+                                max_queries,
+                                Tile::keys * max_queries,
+                                Tile::keys * max_queries,
+                                cap_wanted ? Tile::keys * max_queries : 0,
+                                function_wanted ? Tile::keys * max_queries : 0,
+                                packed_size<T>(max_queries, shape.key_width),
+                                packed_size<T>(max_queries, shape.value_width),
+                                packed_size<T>(Tile::keys, shape.key_width)};
+            const auto parts = {&query, &d_output, &log_sum_exp, &dot,           &weights, &d_scores,
+                                &cap,   &function, &query_rows,  &d_output_rows, &key_rows};
+            T* next = workspace<T, Workspace::attention>().require(
+                std::accumulate(sizes.begin(), sizes.end(), Index(0)));
+            auto size = sizes.begin();
+            for (T** const part : parts) {
+                *part = *size == 0 ? nullptr : next;
+                next += *size++;
+            }
         }
     };
 
   public:
-    /// masked: some query does not see all of the keys that will come.
-    BackwardQueries(const QueryGradient<T>& queries, const Mask& mask, bool masked, T scale)
+    /// rows: which of the head's tokens. masked: some query does not see all of the keys that will come.
+    BackwardQueries(const QueryHead<T>& head, const IndexRange& rows, const QueryGradient<T>& queries,
+                    bool masked)
         : queries_(queries),
-          mask_(mask),
-          scale_(scale),
-          memory_(queries.query.cols),
-          query_rows_(queries.query, masked, memory_.query_rows),
-          d_output_rows_(queries.d_output, masked, memory_.d_output_rows) {
+          scores_of_(head.plan, head.terms, head.seat, head.head, 1, head.tokens, rows),
+          d_bias_(head.d_bias),
+          scale_(T(head.plan.score.scale)),
+          masked_(masked || !scores_of_.plain()),
+          memory_(head.plan.heads, scores_of_.has_cap(), scores_of_.has_function()),
+          query_rows_(queries.query, masked_, memory_.query_rows),
+          d_output_rows_(queries.d_output, masked_, memory_.d_output_rows) {
+        const Index batch = head.head / head.plan.heads.heads;
+        for (Index i = 0; i < rows.count; ++i)
+            visible_[std::size_t(i)] = head.plan.mask.visible(batch, head.tokens.position(rows.first + i));
         for_each_tile<T>(num_queries(), [&](auto, Index first, Index count) {
-            pack_lanes<T>(queries.query.middle_rows(first, count), memory_.query + first * head_dim());
-            pack_lanes<T>(queries.d_output.middle_rows(first, count), memory_.d_output + first * head_dim());
+            pack_lanes<T>(queries.query.middle_rows(first, count),
+                          memory_.query + first * queries.query.cols);
+            pack_lanes<T>(queries.d_output.middle_rows(first, count),
+                          memory_.d_output + first * queries.d_output.cols);
         });
         constexpr T infinity = std::numeric_limits<T>::infinity();
         for (Index i = 0; i < max_queries; ++i) {
@@ -105,60 +135,93 @@ class BackwardQueries {
         }
     }
 
-    /// tile: at most AttentionTile::keys keys.
-    void absorb(const KeyValueGradient<T>& all_keys) {
-        const auto count_seen = [&](Index query) {
-            return mask_.visible(queries_.tokens.position(query), all_keys.tokens);
-        };
-        const Index any = count_seen(num_queries() - 1);
-        if (any == 0) return;
-        const KeyValueGradient<T> tile = all_keys.middle_rows(0, any);
-        for_each_tile<T>(num_queries(), [&](auto vectors, Index first, Index count) {
-            make_weights<vectors>(tile, first, count);
+    /// At most AttentionTile::keys keys.
+    void absorb(const KeyValueGradient<T>& keys) {
+        Ranges seen;
+        for (Index i = 0; i < num_queries(); ++i)
+            seen[std::size_t(i)] = keys.tokens.indices(visible_[std::size_t(i)]);
+        const Index from = seen[0].first, count = seen[std::size_t(num_queries() - 1)].end() - from;
+        if (count <= 0) return;
+        for (Index i = 0; i < num_queries(); ++i) seen[std::size_t(i)].first -= from;
+        const KeyValueGradient<T> tile = keys.middle_rows(from, count);
+        for_each_tile<T>(num_queries(), [&](auto vectors, Index first, Index lanes_used) {
+            make_weights<vectors>(tile, {first, lanes_used});
         });
-
-        // A strip of keys is seen by the last of the queries, a strip of queries sees the first of the keys.
-        const auto see_key = [&](Index first_key, Index) {
-            Index query = 0;
-            while (query < num_queries() && count_seen(query) <= first_key) ++query;
-            return IndexRange{query, num_queries() - query};
-        };
-        const auto seen_by = [&](Index key, Index query) { return key < count_seen(query); };
-        const auto see_keys = [&](Index, Index last_query) { return IndexRange{0, count_seen(last_query)}; };
-        const auto sees = [&](Index query, Index key) { return key < count_seen(query); };
-        const auto scores = [&](T* numbers) {
-            return MatrixView<const T>{numbers, any, num_queries(), max_queries, 1};
-        };
-        add_weighted_rows<T>(scores(memory_.weights), d_output_rows_, tile.d_value, see_key, seen_by);
-        add_weighted_rows<T>(scores(memory_.d_scores), query_rows_, tile.d_key, see_key, seen_by);
-        add_weighted_rows<T>(scores(memory_.d_scores).transposed(),
-                             WeightedRows<T>(tile.key, count_seen(0) < any, memory_.key_rows),
-                             queries_.d_query, see_keys, sees);
+        add_gradients(tile, seen);
     }
 
   private:
-    Index num_queries() const { return queries_.tokens.count; }
-    Index head_dim() const { return queries_.query.cols; }
+    Index num_queries() const { return queries_.query.rows; }
+
+    /// seen: of the tile's keys, by each query.
+    void add_gradients(const KeyValueGradient<T>& tile, const Ranges& seen) {
+        const auto of = [&](Index query) { return seen[std::size_t(query)]; };
+        const Index keys = tile.key.rows;
+        // A strip of keys is seen by neighbours among the queries, and a strip of queries sees neighbours.
+        const auto see_key = [&](Index first_key, Index last_key) {
+            Index begin = 0, end = num_queries();
+            while (begin < end && of(begin).end() <= first_key) ++begin;
+            while (begin < end && of(end - 1).first > last_key) --end;
+            return IndexRange{begin, end - begin};
+        };
+        const auto see_keys = [&](Index first_query, Index last_query) {
+            const Index begin = of(first_query).first;
+            return IndexRange{begin, std::max<Index>(0, of(last_query).end() - begin)};
+        };
+        const auto sees = [&](Index query, Index key) {
+            return key >= of(query).first && key < of(query).end() &&
+                   (scores_of_.plain() || memory_.weights[key * max_queries + query] != T(0));
+        };
+        const auto seen_by = [&](Index key, Index query) { return sees(query, key); };
+        const auto scores = [&](T* numbers) {
+            return MatrixView<const T>{numbers, keys, num_queries(), max_queries, 1};
+        };
+        const bool all_see_all = of(0).end() == keys && of(num_queries() - 1).first == 0;
+        add_weighted_rows<T>(scores(memory_.weights), d_output_rows_, tile.d_value, see_key, seen_by);
+        add_weighted_rows<T>(scores(memory_.d_scores), query_rows_, tile.d_key, see_key, seen_by);
+        add_weighted_rows<T>(scores(memory_.d_scores).transposed(),
+                             WeightedRows<T>(tile.key, !all_see_all || !scores_of_.plain(), memory_.key_rows),
+                             queries_.d_query, see_keys, sees);
+    }
 
     /// P^T and dS^T of a tile of queries; 0 for the keys that they do not see.
     template <int vectors>
-    void make_weights(const KeyValueGradient<T>& tile, Index first, Index count) {
-        const VisibleKeys<T> visible(mask_, queries_.tokens.middle(first, count), tile.tokens, 0,
-                                     tile.key.rows);
-        const auto product = [&](MatrixView<const T> rows, const T* lanes_of, T* to) {
-            multiply_panel<vectors>(visible.any, unpacked_strips<T>(rows), lanes_of + first * head_dim(),
-                                    lanes, whole_depth(head_dim()),
-                                    StoreTile<T>{{to + first, visible.any, lanes, max_queries, 1}, false});
+    void make_weights(const KeyValueGradient<T>& tile, const IndexRange& rows) {
+        const Index first = rows.first;
+        const VisibleKeys<T> visible(
+            std::span<const IndexRange>(visible_).subspan(std::size_t(first), std::size_t(rows.count)),
+            tile.tokens, 0, tile.key.rows);
+        const IndexRange any = visible.any;
+        const auto product = [&](MatrixView<const T> factor, const T* lanes_of, T* to) {
+            multiply_panel<vectors>(
+                any.count, unpacked_strips<T>(factor.middle_rows(any.first, any.count)),
+                lanes_of + first * factor.cols, lanes, whole_depth(factor.cols),
+                StoreTile<T>{{to + any.first * max_queries + first, any.count, lanes, max_queries, 1},
+                             false});
         };
         product(tile.key, memory_.query, memory_.weights);
         product(tile.value, memory_.d_output, memory_.d_scores);
-        softmax_backward<vectors>(first, 0, visible.all, [](auto, Index, Simd<T> x) { return x; });
-        softmax_backward<vectors>(first, visible.all, visible.any, [&](auto lane, Index key, Simd<T> x) {
-            return select<T>(Simd<T>::load(visible.count.data() + lane) > Simd<T>(T(key)), x, Simd<T>(T(0)));
-        });
-        for (Index key = visible.any; key < tile.key.rows; ++key)
-            for (T* const numbers : {memory_.weights, memory_.d_scores})
-                std::fill_n(numbers + key * max_queries + first, lanes, T(0));
+        const auto of_tile = [&](T* numbers) { return numbers ? numbers + first : nullptr; };
+        if (!scores_of_.plain())
+            scores_of_.apply(memory_.weights + first, max_queries, first, rows.count, tile.tokens, 0, any,
+                             of_tile(memory_.cap), of_tile(memory_.function));
+        const auto see = [](auto, Index, Simd<T> x) { return x; };
+        const auto masked = [&](auto lane, Index key, Simd<T> x) {
+            const Simd<T> middle(T(T(key) + T(0.5)));
+            return select<T>((Simd<T>::load(visible.end.data() + lane) > middle) &
+                                 (middle > Simd<T>::load(visible.begin.data() + lane)),
+                             x, Simd<T>(T(0)));
+        };
+        const Index whole_from = visible.all.count > 0 ? visible.all.first : any.end(),
+                    whole_to = std::max(whole_from, visible.all.end());
+        softmax_backward<vectors>(first, any.first, whole_from, masked);
+        softmax_backward<vectors>(first, whole_from, whole_to, see);
+        softmax_backward<vectors>(first, whole_to, any.end(), masked);
+        if (!scores_of_.plain()) through_scores(tile.tokens, rows, any);
+        for (Index key = 0; key < tile.key.rows; ++key)
+            if (key < any.first || key >= any.end())
+                for (T* const numbers : {memory_.weights, memory_.d_scores})
+                    std::fill_n(numbers + key * max_queries + first, lanes, T(0));
     }
 
     /// Keys [key, end): S^T becomes P^T and dP^T becomes dS^T; masked(lane, key, x) is x, or 0.
@@ -169,7 +232,7 @@ class BackwardQueries {
             minus_log_sum_exp[v] = -Simd<T>::load(memory_.log_sum_exp + first + v * Simd<T>::width);
             dot[v] = Simd<T>::load(memory_.dot + first + v * Simd<T>::width);
         });
-        const Simd<T> scale(scale_), log2e(std::numbers::log2e_v<T>);
+        const Simd<T> scale(scores_of_.scale()), log2e(std::numbers::log2e_v<T>);
         for (; key < end; ++key)
             unrolled<vectors>([&](auto v) {
                 constexpr int lane = v * Simd<T>::width;
@@ -184,11 +247,38 @@ class BackwardQueries {
             });
     }
 
+    /// dS^T of what the softmax saw becomes that of the products, the other way through what was done to the
+    /// scores. A key that is hidden has no gradient, whatever the derivatives there.
+    void through_scores(const TokenPositions& key_tokens, const IndexRange& rows, const IndexRange& keys) {
+        const auto for_each = [&](auto&& f) {
+            for (Index key = keys.first; key < keys.end(); ++key)
+                for (Index lane = rows.first; lane < rows.end(); lane += Simd<T>::width) {
+                    const Index at = key * max_queries + lane;
+                    const Simd<T> weight = Simd<T>::load(memory_.weights + at);
+                    const Simd<T> d_score = f(at, Simd<T>::load(memory_.d_scores + at));
+                    select<T>(weight > Simd<T>(T(0)), d_score, weight).store(memory_.d_scores + at);
+                }
+        };
+        for_each([&](Index at, Simd<T> d_score) {
+            return memory_.function ? d_score * Simd<T>::load(memory_.function + at) : d_score;
+        });
+        if (d_bias_.data)
+            scores_of_.add_to_bias(memory_.d_scores + rows.first, max_queries, rows.first, rows.count,
+                                   key_tokens, 0, keys, d_bias_);
+        const Simd<T> scale(scale_);
+        for_each([&](Index at, Simd<T> d_score) {
+            return (memory_.cap ? d_score * Simd<T>::load(memory_.cap + at) : d_score) * scale;
+        });
+    }
+
     QueryGradient<T> queries_;
-    Mask mask_;
+    BlockScores<T> scores_of_;
+    HeadsView<T> d_bias_;
     T scale_;
+    bool masked_;
     Memory memory_;
     WeightedRows<T> query_rows_, d_output_rows_;
+    Ranges visible_;  // the positions that each query sees
 };
 
 }  // namespace detail
@@ -200,16 +290,22 @@ struct BackwardBlock {
     static constexpr Index keys = 4 * detail::AttentionTile<T>::keys;
 };
 
-/// Adds to the gradients of both what a block of queries and a block of keys and values owe each other.
+/// Adds to the gradients of both what a block of queries, tokens `rows` of a head, and a block of keys and
+/// values owe each other.
 template <Real T>
-void absorb_block_backward(const QueryGradient<T>& queries, const KeyValueGradient<T>& chunk,
-                           const Mask& mask, T scale) {
-    const auto seen = [&](Index query) { return mask.visible(queries.tokens.position(query), chunk.tokens); };
-    if (seen(queries.tokens.count - 1) == 0) return;
-    detail::BackwardQueries<T> work(queries, mask, seen(0) < chunk.tokens.count, scale);
+void absorb_block_backward(const QueryHead<T>& head, const IndexRange& rows, const QueryGradient<T>& queries,
+                           const KeyValueGradient<T>& chunk) {
+    const auto seen = [&](Index row) {
+        return chunk.tokens.indices(
+            head.plan.mask.visible(head.head / head.plan.heads.heads, head.tokens.position(row)));
+    };
+    const IndexRange first = seen(rows.first), last = seen(rows.end() - 1);
+    if (last.end() <= first.first) return;
+    const bool masked = last.first > 0 || first.end() < chunk.tokens.count;
+    detail::BackwardQueries<T> work(head, rows, queries, masked);
     constexpr Index tile = detail::AttentionTile<T>::keys;
-    for (Index first = 0; first < chunk.key.rows; first += tile)
-        work.absorb(chunk.middle_rows(first, std::min(tile, chunk.key.rows - first)));
+    for (Index key = first.first / tile * tile; key < last.end(); key += tile)
+        work.absorb(chunk.middle_rows(key, std::min(tile, chunk.key.rows - key)));
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -1,10 +1,14 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <span>
+#include <utility>
 
+#include <ring_attention/attention/scores.hpp>
 #include <ring_attention/attention/tile.hpp>
 #include <ring_attention/kernels/finite_rows.hpp>
 #include <ring_attention/kernels/vector_math.hpp>
@@ -17,19 +21,20 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 //   scores^T = key query^T              (N,D) x (D,M) => (N,M)
 //   weights^T = 2^(scores^T scale log2(e) - maximum)
 //   output^T = output^T decay + value^T weights^T        (D,N) x (N,M) => (D,M)
-// M queries of a tile, N keys of a tile.
+// M queries of a tile, N keys of a tile. Queries of all heads that read the same keys are rows of one block.
+// What else a score is to become (scores.hpp) happens between product and softmax.
 
 namespace detail {
 
 /// Stores the scores of a few keys. Where every query sees all of these, takes the largest of each.
 template <Real T>
 struct StoreScores {
-    T* scores;          // (N, lanes)
-    T* maximum;         // (lanes)
-    Index seen_by_all;  // of the N keys
+    T* scores;                 // (N, lanes)
+    T* maximum;                // (lanes)
+    Index seen_from, seen_to;  // of the N keys
 
     StoreScores middle_rows(Index first, Index) const {
-        return {scores + first * AttentionTile<T>::lanes, maximum, seen_by_all - first};
+        return {scores + first * AttentionTile<T>::lanes, maximum, seen_from - first, seen_to - first};
     }
 
     template <int rows, int vectors>
@@ -37,7 +42,7 @@ struct StoreScores {
         unrolled<vectors>([&](auto v) {
             constexpr int lane = v * Simd<T>::width;
             unrolled<rows>([&](auto i) { sum[i][v].store(scores + i * AttentionTile<T>::lanes + lane); });
-            if (seen_by_all < rows) return;
+            if (seen_from > 0 || seen_to < rows) return;
             Simd<T> largest = Simd<T>::load(maximum + lane);
             unrolled<rows>([&](auto i) { largest = max(sum[i][v], largest); });  // a NaN is left out
             largest.store(maximum + lane);
@@ -70,14 +75,16 @@ struct DecayAndAdd {
 
 /// Scores of keys that a query does not see become -infinity; the others raise the maximum.
 template <Real T>
-void mask_scores(const VisibleKeys<T>& visible, T* scores, T* maximum) {
+void mask_scores(const VisibleKeys<T>& visible, const IndexRange& keys, T* scores, T* maximum) {
     constexpr int lanes = AttentionTile<T>::lanes;
     for (int lane = 0; lane < lanes; lane += Simd<T>::width) {
         Simd<T> largest = Simd<T>::load(maximum + lane);
-        const Simd<T> count = Simd<T>::load(visible.count.data() + lane);
-        for (Index j = visible.first_masked(); j < visible.any; ++j) {
+        const Simd<T> begin = Simd<T>::load(visible.begin.data() + lane),
+                      end = Simd<T>::load(visible.end.data() + lane);
+        for (Index j = keys.first; j < keys.end(); ++j) {
             T* const score = scores + j * lanes + lane;
-            const Simd<T> masked = select<T>(count > Simd<T>(T(j)), Simd<T>::load(score),
+            const Simd<T> key(T(T(j) + T(0.5)));
+            const Simd<T> masked = select<T>((end > key) & (key > begin), Simd<T>::load(score),
                                              Simd<T>(-std::numeric_limits<T>::infinity()));
             masked.store(score);
             largest = max(masked, largest);
@@ -86,10 +93,22 @@ void mask_scores(const VisibleKeys<T>& visible, T* scores, T* maximum) {
     }
 }
 
+/// The largest score of each query, of keys that all see.
+template <Real T>
+void raise_maximum(const IndexRange& keys, const T* scores, T* maximum) {
+    constexpr int lanes = AttentionTile<T>::lanes;
+    for (int lane = 0; lane < lanes; lane += Simd<T>::width) {
+        Simd<T> largest = Simd<T>::load(maximum + lane);
+        for (Index j = keys.first; j < keys.end(); ++j)
+            largest = max(Simd<T>::load(scores + j * lanes + lane), largest);
+        largest.store(maximum + lane);
+    }
+}
+
 }  // namespace detail
 
-/// Up to `max_queries` queries of one head that absorb one chunk of keys and values after the other. The
-/// memory is the thread's: one block at a time on a thread.
+/// Up to `max_queries` queries of a group of heads that absorb one chunk of keys and values after the other.
+/// The memory is the thread's: one block at a time on a thread.
 template <Real T>
 class QueryBlock {
     using Tile = detail::AttentionTile<T>;
@@ -98,55 +117,77 @@ class QueryBlock {
   public:
     static constexpr Index max_queries = 16 * lanes;
 
-    /// query: (M, D); `tokens` are their places. scale: of the scores.
-    QueryBlock(MatrixView<const T> query, const TokenPositions& tokens, T scale)
-        : tokens_(tokens), head_dim_(query.cols), scale_(T(double(scale) * std::numbers::log2e)) {
-        query_ = detail::workspace<T, detail::Workspace::attention>().require(
-            (2 * head_dim_ + 2 + Tile::keys + 2) * max_queries);
-        output_ = query_ + head_dim_ * max_queries;
-        maximum_ = output_ + head_dim_ * max_queries;
-        sum_ = maximum_ + max_queries;
-        scores_ = sum_ + max_queries;
-        decay_ = scores_ + Tile::keys * lanes;
-        new_maximum_ = decay_ + lanes;
-        detail::for_each_tile<T>(tokens_.count, [&](auto, Index first, Index count) {
-            detail::pack_lanes<T>(query.middle_rows(first, count), query_ + first * head_dim_);
+    /// The rows of key-value head number `batch_head` at a seat: `tokens` are the tokens there, `rows` which
+    /// of their rows (GroupRows). query: (tokens, heads, D).
+    QueryBlock(const AttentionPlan& plan, const ScoreTerms<T>& terms, Index seat, Index batch_head,
+               const HeadsView<const T>& query, const TokenPositions& tokens, const IndexRange& rows)
+        : group_(plan.heads.group()),
+          batch_head_(batch_head),
+          rows_(rows),
+          key_width_(plan.heads.key_width),
+          value_width_(plan.heads.value_width),
+          scores_of_(plan, terms, seat, batch_head, group_, tokens, rows),
+          given_scale_(scores_of_.scale()),
+          scale_(T(double(given_scale_) * std::numbers::log2e)) {
+        take_memory();
+        const Index batch = batch_head / plan.heads.key_value_heads;
+        for (Index i = 0; i < rows.count; ++i) {
+            const Index position = tokens.position((rows.first + i) / group_);
+            const bool again = i > 0 && (rows.first + i) % group_ != 0;
+            visible_[std::size_t(i)] =
+                again ? visible_[std::size_t(i - 1)] : plan.mask.visible(batch, position);
+        }
+        const auto given = query.group_rows(batch_head, group_).middle_rows(rows.first, rows.count);
+        detail::for_each_tile<T>(rows.count, [&](auto, Index first, Index count) {
+            detail::pack_lanes<T>(given.middle_rows(first, count), query_ + first * key_width_, scores_);
         });
-        std::fill_n(output_, head_dim_ * max_queries, T(0));
+        std::fill_n(output_, value_width_ * max_queries, T(0));
         std::fill_n(maximum_, max_queries, -std::numeric_limits<T>::infinity());
         std::fill_n(sum_, max_queries, T(0));
     }
 
-    /// keys, values: (N, D) of the chunk, at the places `key_tokens`.
-    void absorb(MatrixView<const T> keys, MatrixView<const T> values, const TokenPositions& key_tokens,
-                const Mask& mask) {
-        if (mask.visible(tokens_.position(tokens_.count - 1), key_tokens) == 0) return;
-        for (Index first_key = 0; first_key < keys.rows; first_key += Tile::keys) {
+    /// Before the first chunk: a score more for each query, which has no value. sinks: one a query head of
+    /// the plan.
+    void absorb_sinks(const T* sinks, Index heads) {
+        for (Index i = 0; i < rows_.count; ++i) {
+            const Index head = (batch_head_ * group_ + (rows_.first + i) % group_) % heads;
+            if (sinks[head] == -std::numeric_limits<T>::infinity()) continue;
+            maximum_[i] = T(double(sinks[head]) * std::numbers::log2e);
+            sum_[i] = T(1);
+        }
+    }
+
+    /// keys (N, D), values (N, Dv) of the chunk, at the places `key_tokens`.
+    void absorb(MatrixView<const T> keys, MatrixView<const T> values, const TokenPositions& key_tokens) {
+        const IndexRange seen = key_tokens.indices(hull());
+        for (Index first_key = seen.first / Tile::keys * Tile::keys; first_key < seen.end();
+             first_key += Tile::keys) {
             const Index num_keys = std::min(Tile::keys, keys.rows - first_key);
             const MatrixView<const T> tile_values = close_together(values.middle_rows(first_key, num_keys));
-            detail::for_each_tile<T>(tokens_.count, [&](auto vectors, Index first, Index count) {
-                const detail::VisibleKeys<T> visible(mask, tokens_.middle(first, count), key_tokens,
-                                                     first_key, num_keys);
-                if (visible.any == 0) return;
-                const auto key = keys.middle_rows(first_key, num_keys),
-                           value = tile_values.middle_rows(0, visible.any);
-                absorb_tile<vectors>(first, visible, key, value);
+            detail::for_each_tile<T>(rows_.count, [&](auto vectors, Index first, Index count) {
+                const detail::VisibleKeys<T> visible(
+                    std::span<const IndexRange>(visible_).subspan(std::size_t(first), std::size_t(count)),
+                    key_tokens, first_key, num_keys);
+                if (visible.any.count == 0) return;
+                absorb_tile<vectors>({first, count}, visible, key_tokens, first_key,
+                                     keys.middle_rows(first_key, num_keys), tile_values);
             });
         }
     }
 
-    /// After the last chunk: output (M, D) is the mean of the values, log_sum_exp (M) that of the scores. A
-    /// query that has seen nothing gets output 0 and -infinity.
-    void finish(MatrixView<T> output, T* log_sum_exp) {
-        for (Index i = 0; i < tokens_.count; ++i)
-            log_sum_exp[i] = T(double(maximum_[i]) * std::numbers::ln2 + std::log(double(sum_[i])));
-        detail::for_each_tile<T>(tokens_.count, [&](auto, Index first, Index) {
+    /// After the last chunk: output is the mean of the values, log_sum_exp that of the scores. A query that
+    /// has seen nothing gets output 0 and -infinity.
+    void finish(const HeadsView<T>& output, const HeadsView<T>& log_sum_exp) {
+        const auto log_sums = rows_of(log_sum_exp);
+        for (Index i = 0; i < rows_.count; ++i)
+            *log_sums.row(i) = T(double(maximum_[i]) * std::numbers::ln2 + std::log(double(sum_[i])));
+        detail::for_each_tile<T>(rows_.count, [&](auto, Index first, Index) {
             for (Index lane = first; lane < first + lanes; lane += Simd<T>::width) {
                 const Simd<T> sum = Simd<T>::load(sum_ + lane);
                 const Simd<T> divisor =
                     select<T>(sum < Simd<T>(std::numeric_limits<T>::min()), Simd<T>(T(1)), sum);
-                for (Index i = 0; i < head_dim_; ++i) {
-                    T* const row = output_ + first * head_dim_ + i * lanes + lane - first;
+                for (Index i = 0; i < value_width_; ++i) {
+                    T* const row = output_ + first * value_width_ + i * lanes + lane - first;
                     (Simd<T>::load(row) / divisor).store(row);
                 }
             }
@@ -154,22 +195,46 @@ class QueryBlock {
         write_output(output);
     }
 
-    /// What is to be kept while other blocks use the memory: output (M, D), maximum (M), sum (M).
-    void suspend(MatrixView<T> output, T* maximum, T* sum) const {
+    /// What is to be kept while other blocks use the memory: output, maximum (M), sum (M).
+    void suspend(const HeadsView<T>& output, T* maximum, T* sum) const {
         write_output(output);
-        std::copy_n(maximum_, tokens_.count, maximum);
-        std::copy_n(sum_, tokens_.count, sum);
+        std::copy_n(maximum_, rows_.count, maximum);
+        std::copy_n(sum_, rows_.count, sum);
     }
 
-    void resume(MatrixView<const T> output, const T* maximum, const T* sum) {
-        detail::for_each_tile<T>(tokens_.count, [&](auto, Index first, Index count) {
-            detail::pack_lanes<T>(output.middle_rows(first, count), output_ + first * head_dim_);
+    void resume(const HeadsView<T>& output, const T* maximum, const T* sum) {
+        const GroupRows<const T> so_far = rows_of(HeadsView<const T>(output));
+        detail::for_each_tile<T>(rows_.count, [&](auto, Index first, Index count) {
+            detail::pack_lanes<T>(so_far.middle_rows(first, count), output_ + first * value_width_, scores_);
         });
-        std::copy_n(maximum, tokens_.count, maximum_);
-        std::copy_n(sum, tokens_.count, sum_);
+        std::copy_n(maximum, rows_.count, maximum_);
+        std::copy_n(sum, rows_.count, sum_);
     }
 
   private:
+    void take_memory() {
+        // A tile of rows is copied where the scores come later.
+        const Index tile = std::max(Tile::keys, std::max(key_width_, value_width_)) * lanes;
+        T* next = detail::workspace<T, detail::Workspace::attention>().require(
+            (key_width_ + value_width_ + 2) * max_queries + tile + 2 * lanes);
+        const auto take = [&](Index count) { return std::exchange(next, next + count); };
+        query_ = take(key_width_ * max_queries), output_ = take(value_width_ * max_queries);
+        maximum_ = take(max_queries), sum_ = take(max_queries);
+        scores_ = take(tile), decay_ = take(lanes), new_maximum_ = take(lanes);
+    }
+
+    /// Of what belongs to the queries.
+    template <class Number>
+    GroupRows<Number> rows_of(const HeadsView<Number>& heads) const {
+        return heads.group_rows(batch_head_, group_).middle_rows(rows_.first, rows_.count);
+    }
+
+    /// All positions that the queries see lie in there.
+    IndexRange hull() const {
+        const Index begin = visible_[0].first;
+        return {begin, std::max<Index>(0, visible_[std::size_t(rows_.count - 1)].end() - begin)};
+    }
+
     /// Rows a multiple of 512 bytes apart fall on an eighth of the sets of a first cache or less, and would
     /// push each other out while all queries of the block read them: such are copied.
     MatrixView<const T> close_together(MatrixView<const T> rows) {
@@ -180,21 +245,38 @@ class QueryBlock {
         return {copy, rows.rows, rows.cols, spacing, 1};
     }
 
+    /// A tile of queries, rows [queries.first, queries.end()) of the block, and one of keys and values.
     template <int vectors>
-    void absorb_tile(Index first, const detail::VisibleKeys<T>& visible, MatrixView<const T> key,
+    void absorb_tile(const IndexRange& queries, const detail::VisibleKeys<T>& visible,
+                     const TokenPositions& key_tokens, Index first_key, MatrixView<const T> key,
                      MatrixView<const T> value) {
+        const IndexRange keys = visible.scores_of(key.rows);
+        // Where scores are still to become others, their maximum is taken later.
+        const IndexRange whole = scores_of_.plain() ? visible.all : IndexRange{};
         std::fill_n(new_maximum_, lanes, -std::numeric_limits<T>::infinity());
-        detail::multiply_panel<vectors>(visible.scores_of(key.rows), detail::unpacked_strips<T>(key),
-                                        query_ + first * head_dim_, lanes, detail::whole_depth(head_dim_),
-                                        detail::StoreScores<T>{scores_, new_maximum_, visible.all});
-        if (visible.all < visible.any) detail::mask_scores<T>(visible, scores_, new_maximum_);
-        softmax<vectors>(first, visible.any);
-        add_values<vectors>(first, visible, value);
+        detail::multiply_panel<vectors>(
+            keys.count, detail::unpacked_strips<T>(key.middle_rows(keys.first, keys.count)),
+            query_ + queries.first * key_width_, lanes, detail::whole_depth(key_width_),
+            detail::StoreScores<T>{scores_ + keys.first * lanes, new_maximum_, whole.first - keys.first,
+                                   whole.end() - keys.first});
+        if (!scores_of_.plain()) {
+            scores_of_.apply(scores_, lanes, queries.first, queries.count, key_tokens, first_key, visible.any,
+                             nullptr, nullptr);
+            if (visible.all == visible.any)
+                detail::raise_maximum<T>(visible.any, scores_, new_maximum_);
+            else
+                detail::mask_scores<T>(visible, visible.any, scores_, new_maximum_);
+        } else {
+            for (const IndexRange& masked : visible.masked())
+                if (masked.count > 0) detail::mask_scores<T>(visible, masked, scores_, new_maximum_);
+        }
+        softmax<vectors>(queries.first, visible.any);
+        add_values<vectors>(queries.first, visible, value);
     }
 
     /// The scores become weights; maximum and sum of the queries move on.
     template <int vectors>
-    void softmax(Index first, Index num_keys) {
+    void softmax(Index first, const IndexRange& keys) {
         const Simd<T> nothing(-std::numeric_limits<T>::infinity()), scale(scale_);
         Simd<T> shift[vectors], total[vectors];
         detail::unrolled<vectors>([&](auto v) {
@@ -208,7 +290,7 @@ class QueryBlock {
             exp2_weight(old - shift[v]).store(decay_ + lane);
             total[v] = Simd<T>(T(0));
         });
-        for (Index j = 0; j < num_keys; ++j)
+        for (Index j = keys.first; j < keys.end(); ++j)
             detail::unrolled<vectors>([&](auto v) {
                 T* const score = scores_ + j * lanes + v * Simd<T>::width;
                 const Simd<T> weight = exp2_weight(fma(Simd<T>::load(score), scale, -shift[v]));
@@ -224,29 +306,38 @@ class QueryBlock {
 
     template <int vectors>
     void add_values(Index first, const detail::VisibleKeys<T>& visible, MatrixView<const T> value) {
-        const detail::FiniteRows<T> finite(value, visible.all);
-        const MatrixView<const T> rows = finite.rows();
-        T* const output = output_ + first * head_dim_;
-        detail::multiply_panel<vectors>(head_dim_, detail::unpacked_strips<T>(rows.transposed()), scores_,
-                                        lanes, detail::whole_depth(rows.rows),
+        // A score of -infinity hides a key from a query as the mask does.
+        const IndexRange whole = scores_of_.plain() ? visible.all : IndexRange{};
+        const Index from = visible.any.first;
+        const detail::FiniteRows<T> finite(value.middle_rows(from, visible.any.count),
+                                           {whole.first - from, whole.count});
+        T* const output = output_ + first * value_width_;
+        detail::multiply_panel<vectors>(value_width_, detail::unpacked_strips<T>(finite.rows().transposed()),
+                                        scores_ + from * lanes, lanes, detail::whole_depth(visible.any.count),
                                         detail::DecayAndAdd<T>{output, decay_});
-        for (const Index j : finite.wild())
-            for (Index lane = 0; lane < lanes; ++lane)
-                if (T(j) < visible.count[std::size_t(lane)])
-                    for (Index i = 0; i < head_dim_; ++i)
-                        output[i * lanes + lane] += scores_[j * lanes + lane] * value(j, i);
+        for (const Index row : finite.wild())
+            for (Index key = from + row, lane = 0; lane < lanes; ++lane) {
+                const T weight = scores_[key * lanes + lane];
+                if (!visible.sees(lane, key) || (!scores_of_.plain() && weight == T(0))) continue;
+                for (Index i = 0; i < value_width_; ++i) output[i * lanes + lane] += weight * value(key, i);
+            }
     }
 
-    void write_output(MatrixView<T> output) const {
-        detail::for_each_tile<T>(tokens_.count, [&](auto, Index first, Index count) {
-            detail::unpack_lanes<T>(output_ + first * head_dim_, output.middle_rows(first, count));
+    void write_output(const HeadsView<T>& heads) const {
+        const GroupRows<T> output = rows_of(heads);
+        detail::for_each_tile<T>(rows_.count, [&](auto, Index first, Index count) {
+            detail::unpack_lanes<T>(output_ + first * value_width_, output.middle_rows(first, count),
+                                    scores_);
         });
     }
 
-    TokenPositions tokens_;
-    Index head_dim_;
-    T scale_;  // of the scores, times log2(e)
-    // A tile behind the other: (D, lanes) each; (lanes) each.
+    Index group_, batch_head_;
+    IndexRange rows_;
+    Index key_width_, value_width_;
+    detail::BlockScores<T> scores_of_;
+    T given_scale_, scale_;                                     // of the scores; times log2(e)
+    std::array<IndexRange, std::size_t(max_queries)> visible_;  // the positions that each row sees
+    // A tile behind the other: (D, lanes), (Dv, lanes), (lanes) and (lanes) each.
     T *query_, *output_, *maximum_, *sum_;
     // Of the tile that is at work: (keys, lanes), (lanes), (lanes).
     T *scores_, *decay_, *new_maximum_;

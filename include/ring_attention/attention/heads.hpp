@@ -22,6 +22,26 @@ struct HeadShape {
     Index batch_key_value_heads() const { return batch * key_value_heads; }
 };
 
+/// The queries of a group of heads, or what belongs to them, as rows: token by token, and of a token head by
+/// head. So rows that see the same keys are neighbours.
+template <class T>
+struct GroupRows {
+    T* data = nullptr;  ///< of row 0 where `first` is 0
+    Index group = 1, head_stride = 0, token_stride = 0, width = 0;
+    Index first = 0, count = 0;
+
+    T* row(Index i) const {
+        return data + (first + i) / group * token_stride + (first + i) % group * head_stride;
+    }
+
+    /// The rows of a group of one.
+    MatrixView<T> matrix() const { return {data + first * token_stride, count, width, token_stride, 1}; }
+
+    GroupRows middle_rows(Index from, Index how_many) const {
+        return {data, group, head_stride, token_stride, width, first + from, how_many};
+    }
+};
+
 /// Queries, keys, values or outputs at a seat, wherever they lie: for each head of each batch entry a matrix
 /// [tokens, width].
 template <class T>
@@ -46,6 +66,11 @@ struct HeadsView {
         const Index number = first_head + batch_head;
         return {data + number / heads * batch_stride + number % heads * head_stride, tokens, width,
                 token_stride, 1};
+    }
+
+    /// Of the query heads that read key-value head number `batch_head`.
+    GroupRows<T> group_rows(Index batch_head, Index group) const {
+        return {(*this)(batch_head * group).data, group, head_stride, token_stride, width, 0, tokens * group};
     }
 
     /// Head number `first` and those after it.
@@ -88,4 +113,4 @@ using KeyValues = List<KeyValueView<T>>;
 template <class T>
 using SeatHeads = List<HeadsView<T>>;
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -72,4 +72,4 @@ struct Mask {
     }
 };
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -1,230 +1,267 @@
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <type_traits>
 
 #include <ring_attention/attention/backward.hpp>
-#include <ring_attention/core/tensor.hpp>
+#include <ring_attention/attention/options.hpp>
+#include <ring_attention/attention/seated_tensor.hpp>
+#include <ring_attention/core/fingerprint.hpp>
 #include <ring_attention/ring/local_ring.hpp>
 #include <ring_attention/sequence/agreement.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-struct AttentionOptions {
-    Index num_chunks = 1;                ///< seats of the ring; changes the result by rounding only
-    bool causal = true;                  ///< a query sees the keys at its position and before
-    Layout layout = Layout::contiguous;  ///< which tokens sit at which seat; by rounding only, too
+/// What a score may consist of beside query and key, in the order in which it is added. All of it stays the
+/// caller's.
+template <class T>
+struct AttentionTerms {
+    /// Added to the scores, [batch or 1, heads or 1, q_len, kv_len]; on several ranks the rows of this rank's
+    /// queries. -infinity hides a key from a query.
+    const Tensor<T, 4>* bias = nullptr;
+    /// [heads]: a score more in the softmax of every query, without a value; the same on all ranks.
+    const Tensor<T, 1>* sinks = nullptr;
+    /// A function of the score so far and of its place (ScoreFunction).
+    ScoreFunctionReference<T> function = {};
 };
 
 template <class T>
 struct AttentionResult {
-    Tensor<T, 4> output;       ///< [batch, heads, seq_len, head_dim]
-    Tensor<T, 3> log_sum_exp;  ///< [batch, heads, seq_len], of the scaled scores that the query sees
+    Tensor<T, 4> output;       ///< [batch, heads, q_len, value_dim]
+    Tensor<T, 3> log_sum_exp;  ///< [batch, heads, q_len], of all scores that the softmax saw
 };
 
 template <class T>
 struct AttentionGradient {
-    Tensor<T, 4> query, key, value;  ///< [batch, heads, seq_len, head_dim]
+    Tensor<T, 4> query, key, value;  ///< of the shapes of q, k and v
+    Tensor<T, 4> bias;               ///< of the shape of the bias, where there is one
+    Tensor<T, 1> sinks;              ///< [heads], where there are sinks; the same on all ranks
 };
 
 namespace detail {
 
-/// What the operator finds out about its arguments before it computes.
-struct OperatorPlan {
-    Share share;
-    HeadShape shape;
-    Mask mask;
+template <class T>
+using Terms = std::type_identity_t<AttentionTerms<T>>;
 
-    /// The tokens of the rank at each seat.
-    List<TokenPositions> tokens() const {
-        List<TokenPositions> seats;
-        seats.reserve(std::size_t(share.num_seats()));
-        for (Index seat = 0; seat < share.num_seats(); ++seat) seats.push_back(share.tokens(seat));
-        return seats;
-    }
-};
+/// What must be alike on all ranks but is too long to be told.
+inline Agreed agreed_numbers(const char* name, auto* numbers, std::size_t count) {
+    return agreed_fingerprint(name, fingerprint(std::as_bytes(std::span(numbers, count))));
+}
+inline Agreed agreed_numbers(const char* name, const auto& vector) {
+    return agreed_numbers(name, vector.data(), vector.size());
+}
 
+/// The plan that all ranks agree on. Throws the same on all ranks, but where the shapes on one do not fit
+/// each other.
 template <class T, Ring R>
-OperatorPlan plan_attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                            const AttentionOptions& options, R& ring) {
-    const auto& shape = q.dimensions();
-    require_shape("k", k.dimensions(), shape);
-    require_shape("v", v.dimensions(), shape);
+AttentionPlan plan_attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
+                             const AttentionOptions& options, const AttentionTerms<T>& terms, R& ring) {
+    const auto &shape = q.dimensions(), &key_shape = k.dimensions();
     if (shape[0] < 1 || shape[1] < 1 || shape[3] < 1)
         throw ShapeError("q has shape " + shape_text(shape) +
                          ", expected batch, heads and head_dim of at least 1");
-    const Share share = agree_on_share(
-        ring, options.num_chunks, options.layout, shape[2],
-        {{"batch", shape[0]}, {"heads", shape[1]}, {"head_dim", shape[3]}, {"causal", options.causal}});
-    return {share, {shape[0], shape[1], shape[3]}, {options.causal}};
+    const Index kv_heads = key_shape[1];
+    if (kv_heads < 1 || shape[1] % kv_heads != 0)
+        throw ShapeError("k has shape " + shape_text(key_shape) +
+                         ", expected key-value heads that divide the " + std::to_string(shape[1]) + " of q");
+    require_shape("k", key_shape, std::array<Index, 4>{shape[0], kv_heads, key_shape[2], shape[3]});
+    const Index value_width = v.dimension(3);
+    require_shape("v", v.dimensions(),
+                  std::array<Index, 4>{shape[0], kv_heads, key_shape[2], std::max<Index>(value_width, 1)});
+    const AttentionOptions& o = options;
+    const double factors[] = {o.scale, o.softcap};
+    const Share queries =
+        agree_on_share(ring, o.num_chunks, o.layout, shape[2],
+                       {{"batch", shape[0]},
+                        {"heads", shape[1]},
+                        {"key-value heads", kv_heads},
+                        {"head_dim", shape[3]},
+                        {"value_dim", value_width},
+                        {"causal", o.causal},
+                        {"window", o.window},
+                        {"prefix", o.prefix},
+                        {"query_offset", o.query_offset},
+                        agreed_numbers("document_starts", o.document_starts),
+                        agreed_numbers("lengths", o.lengths),
+                        agreed_numbers("scale or softcap", factors, 2),
+                        agreed_numbers("alibi_slopes", o.alibi_slopes),
+                        {"bias batch", terms.bias ? terms.bias->dimension(0) : 0},
+                        {"bias heads", terms.bias ? terms.bias->dimension(1) : 0},
+                        {"score function", bool(terms.function)},
+                        agreed_numbers("sinks", terms.sinks ? terms.sinks->data() : nullptr,
+                                       terms.sinks ? std::size_t(terms.sinks->size()) : 0)});
+    const Share keys = agree_on_share(ring, o.num_chunks, o.layout, key_shape[2], {});
+    const AttentionPlan plan =
+        plan_of<T>(options, queries, keys, {shape[0], shape[1], kv_heads, shape[3], value_width});
+    if (terms.bias) {
+        const auto given = terms.bias->dimensions();
+        require_shape("bias", given,
+                      std::array<Index, 4>{given[0] == 1 ? 1 : shape[0], given[1] == 1 ? 1 : shape[1],
+                                           shape[2], keys.layout().seq_len()});
+    }
+    if (terms.sinks) require_shape("sinks", terms.sinks->dimensions(), std::array<Index, 1>{shape[1]});
+    return plan;
 }
 
-/// A tensor [batch, heads, tokens of the rank] or [..., head_dim], seen seat by seat: where it lies if the
-/// tokens of a seat are neighbours in it, else in a copy.
+/// q, k, v and what belongs to the scores as the ring sees them.
 template <class T>
-class SeatedTensor {
+class OperatorInputs {
   public:
-    using Number = std::remove_const_t<T>;
-
-    SeatedTensor(T* numbers, Index width, const OperatorPlan& plan)
-        : plan_(plan), all_(HeadsView<T>::head_by_head(numbers, plan.shape, plan.share.num_tokens(), width)) {
-        const bool in_place =
-            plan.share.layout().layout() == Layout::contiguous || plan.share.num_seats() < 2;
-        if (!in_place) copy_.resize(plan.shape.batch_heads() * plan.share.num_tokens() * width);
-        seats_.reserve(std::size_t(plan.share.num_seats()));
-        for (Index seat = 0; seat < plan.share.num_seats(); ++seat) {
-            const Index before = plan.share.tokens_before(seat), count = plan.share.tokens(seat).count;
-            seats_.push_back(in_place ? all_.middle_tokens(before, count)
-                                      : HeadsView<T>::head_by_head(
-                                            copy_.data() + plan.shape.batch_heads() * before * width,
-                                            plan.shape, count, width));
+    OperatorInputs(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
+                   const AttentionTerms<T>& terms, const AttentionPlan& plan)
+        : query_(seated(q, plan.queries)), key_(seated(k, plan.keys)), value_(seated(v, plan.keys)) {
+        for (Index seat = 0; seat < plan.queries.num_seats(); ++seat)
+            queries_.tokens.push_back(plan.query_tokens(seat));
+        queries_.query = query_.seats();
+        queries_.terms.function = terms.function;
+        if (terms.sinks) queries_.terms.sinks = terms.sinks->data();
+        if (terms.bias) {
+            bias_.push_back(seated(*terms.bias, plan.queries));
+            queries_.terms.bias = as_bias(bias_[0], plan, *terms.bias);
         }
-        if (!in_place) enter();
+        for (Index seat = 0; seat < plan.keys.num_seats(); ++seat)
+            key_value_.push_back(
+                {plan.keys.tokens(seat), key_.seats()[std::size_t(seat)], value_.seats()[std::size_t(seat)]});
+        if (plan.keys.ranks() > 1) make_message(plan);
     }
 
-    const SeatHeads<T>& seats() const { return seats_; }
+    const SeatQueries<T>& queries() const { return queries_; }
+    const KeyValues<const T>& key_value() const { return key_value_; }
+    const KeyValueMessage<T>& message() const { return message_; }
 
-    /// Brings what was written to the seats to the tensor.
-    void leave() const {
-        if (copy_.size() > 0)
-            for_each_row(
-                [](T* in_tensor, T* at_seat, Index width) { std::copy_n(at_seat, width, in_tensor); });
+    /// [batch or 1, heads or 1, ...] for all heads.
+    template <class Number>
+    static SeatHeads<Number> as_bias(const SeatedTensor<Number>& bias, const AttentionPlan& plan,
+                                     const Tensor<T, 4>& tensor) {
+        return broadcast(bias.seats(), plan.heads, tensor.dimension(0) == 1, tensor.dimension(1) == 1);
     }
 
   private:
-    void enter() {
-        for_each_row([&](T* in_tensor, T* at_seat, Index width) {
-            std::copy_n(in_tensor, width, copy_.data() + (at_seat - copy_.data()));
-        });
-    }
-
-    void for_each_row(auto&& f) const {
-        for (Index seat = 0; seat < plan_.share.num_seats(); ++seat) {
-            const TokenPositions places = plan_.share.places(seat);
-            parallel_for(plan_.shape.batch_heads(), [&](Index head) {
-                const auto tensor = all_(head), at_seat = seats_[std::size_t(seat)](head);
-                for (Index i = 0; i < places.count; ++i)
-                    f(&tensor(places.position(i), 0), &at_seat(i, 0), all_.width);
+    void make_message(const AttentionPlan& plan) {
+        message_ = KeyValueMessage<T>(plan.keys, plan.heads);
+        const KeyValues<T> copies = message_.views();
+        const auto copy_rows = [](MatrixView<const T> rows, MatrixView<T> copy) {
+            for (Index i = 0; i < rows.rows; ++i) std::copy_n(&rows(i, 0), rows.cols, &copy(i, 0));
+        };
+        for (std::size_t seat = 0; seat < key_value_.size(); ++seat)
+            parallel_for(plan.heads.batch_key_value_heads(), [&](Index head) {
+                copy_rows(key_value_[seat].key(head), copies[seat].key(head));
+                copy_rows(key_value_[seat].value(head), copies[seat].value(head));
             });
-        }
     }
 
-    const OperatorPlan& plan_;
-    HeadsView<T> all_;
-    RowVector<Number> copy_;
-    SeatHeads<T> seats_;
+    SeatedTensor<const T> query_, key_, value_;
+    List<SeatedTensor<const T>> bias_;  // one or none
+    SeatQueries<T> queries_;
+    KeyValues<const T> key_value_;
+    KeyValueMessage<T> message_;  // empty where there is nobody to send it to
 };
 
 template <class T, int rank>
-SeatedTensor<const T> seated(const Tensor<T, rank>& tensor, const OperatorPlan& plan) {
-    return {tensor.data(), rank == 4 ? tensor.dimensions().back() : 1, plan};
-}
-template <class T, int rank>
-SeatedTensor<T> seated(Tensor<T, rank>& tensor, const OperatorPlan& plan) {
-    return {tensor.data(), rank == 4 ? tensor.dimensions().back() : 1, plan};
-}
-
-template <class T>
-KeyValues<T> key_values(const SeatHeads<T>& keys, const SeatHeads<T>& values, const OperatorPlan& plan) {
-    KeyValues<T> both;
-    both.reserve(keys.size());
-    for (std::size_t seat = 0; seat < keys.size(); ++seat)
-        both.push_back({plan.share.tokens(Index(seat)), keys[seat], values[seat]});
-    return both;
-}
-
-/// Keys and values as they are sent; empty where there is nobody to send them to.
-template <class T>
-KeyValueMessage<T> message_of(const KeyValues<const T>& key_value, const OperatorPlan& plan) {
-    if (plan.share.ranks() == 1) return {};
-    KeyValueMessage<T> travellers(plan.share, plan.shape);
-    const KeyValues<T> copies = travellers.views();
-    const auto copy_rows = [](MatrixView<const T> rows, MatrixView<T> copy) {
-        for (Index i = 0; i < rows.rows; ++i) std::copy_n(&rows(i, 0), rows.cols, &copy(i, 0));
-    };
-    for (std::size_t seat = 0; seat < key_value.size(); ++seat)
-        parallel_for(plan.shape.batch_heads(), [&](Index head) {
-            copy_rows(key_value[seat].key(head), copies[seat].key(head));
-            copy_rows(key_value[seat].value(head), copies[seat].value(head));
-        });
-    return travellers;
+Tensor<T, rank> zeros(const Eigen::DSizes<Index, rank>& shape) {
+    Tensor<T, rank> tensor(shape);
+    std::fill_n(tensor.data(), tensor.size(), T(0));
+    return tensor;
 }
 
 }  // namespace detail
 
-/// Exact attention softmax(q k^T / sqrt(head_dim)) v by a ring of options.num_chunks seats (Liu, Zaharia,
-/// Abbeel 2023, arXiv 2310.01889). q, k, v: [batch, heads, seq_len, head_dim]; on several ranks, the tokens
-/// of this rank's Share. Throws ShapeError where shapes or num_chunks do not fit, RingError where there are
-/// more ranks than seats.
+/// Exact attention softmax(scores) v by a ring of options.num_chunks seats (Liu, Zaharia, Abbeel 2023, arXiv
+/// 2310.01889), where scores = scale q k^T and what options and terms make of it.
+/// q [batch, heads, q_len, head_dim], k [batch, kv_heads, kv_len, head_dim], v [batch, kv_heads, kv_len,
+/// value_dim]; on several ranks, the tokens of this rank's Share. Query head h reads key-value head h /
+/// (heads / kv_heads). A query that sees nothing gets output 0. Throws ShapeError where shapes do not fit,
+/// Error where an option does not, RingError where ranks differ in any of it or there are more ranks than
+/// seats.
 template <class T, Ring R>
 AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                             const AttentionOptions& options, R& ring) {
-    const detail::OperatorPlan plan = detail::plan_attention(q, k, v, options, ring);
-    const auto query = detail::seated(q, plan), key = detail::seated(k, plan),
-               value = detail::seated(v, plan);
-    const KeyValues<const T> key_value = detail::key_values(key.seats(), value.seats(), plan);
-    const KeyValueMessage<T> travellers = detail::message_of<T>(key_value, plan);
-    AttentionResult<T> result{Tensor<T, 4>(q.dimensions()),
+                             const AttentionOptions& options, const detail::Terms<T>& terms, R& ring) {
+    const AttentionPlan plan = detail::plan_attention(q, k, v, options, terms, ring);
+    const detail::OperatorInputs<T> inputs(q, k, v, terms, plan);
+    AttentionResult<T> result{Tensor<T, 4>(q.dimension(0), q.dimension(1), q.dimension(2), v.dimension(3)),
                               Tensor<T, 3>(q.dimension(0), q.dimension(1), q.dimension(2))};
-    const List<TokenPositions> tokens = plan.tokens();
-    const auto output = detail::seated(result.output, plan),
-               log_sum_exp = detail::seated(result.log_sum_exp, plan);
-    attend<T>(ring, plan.share, plan.shape, plan.mask, {tokens, query.seats()}, key_value, travellers,
+    const auto output = detail::seated(result.output, plan.queries),
+               log_sum_exp = detail::seated(result.log_sum_exp, plan.queries);
+    attend<T>(ring, plan, inputs.queries(), inputs.key_value(), inputs.message(),
               {output.seats(), log_sum_exp.seats()});
     output.leave();
     log_sum_exp.leave();
     return result;
 }
 
-template <class T>
+template <class T, Ring R>
 AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                             const AttentionOptions& options = {}) {
-    LocalRing ring;
-    return attention(q, k, v, options, ring);
+                             const AttentionOptions& options, R& ring) {
+    return attention<T>(q, k, v, options, {}, ring);
 }
 
-/// Gradients of dot(d_output, attention(q, k, v, options).output) with respect to q, k and v; result is what
-/// attention() returned. Throws as attention() does.
+template <class T>
+AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
+                             const AttentionOptions& options = {}, const detail::Terms<T>& terms = {}) {
+    LocalRing ring;
+    return attention<T>(q, k, v, options, terms, ring);
+}
+
+/// Gradients of dot(d_output, attention(q, k, v, options, terms).output) with respect to q, k, v, bias and
+/// sinks; result is what attention() returned. Throws as attention() does.
+template <class T, Ring R>
+AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tensor<T, 4>& q,
+                                        const Tensor<T, 4>& k, const Tensor<T, 4>& v,
+                                        const AttentionResult<T>& result, const AttentionOptions& options,
+                                        const detail::Terms<T>& terms, R& ring) {
+    const std::array<Index, 4> output_shape{q.dimension(0), q.dimension(1), q.dimension(2), v.dimension(3)};
+    require_shape("d_output", d_output.dimensions(), output_shape);
+    require_shape("result.output", result.output.dimensions(), output_shape);
+    require_shape("result.log_sum_exp", result.log_sum_exp.dimensions(),
+                  std::array<Index, 3>{q.dimension(0), q.dimension(1), q.dimension(2)});
+    const AttentionPlan plan = detail::plan_attention(q, k, v, options, terms, ring);
+    const detail::OperatorInputs<T> inputs(q, k, v, terms, plan);
+    AttentionGradient<T> gradient{detail::zeros<T, 4>(q.dimensions()),
+                                  detail::zeros<T, 4>(k.dimensions()),
+                                  detail::zeros<T, 4>(v.dimensions()),
+                                  {},
+                                  {}};
+    if (terms.bias) gradient.bias = detail::zeros<T, 4>(terms.bias->dimensions());
+    if (terms.sinks) gradient.sinks = detail::zeros<T, 1>(terms.sinks->dimensions());
+    const auto d_query = detail::seated(gradient.query, plan.queries),
+               d_key = detail::seated(gradient.key, plan.keys),
+               d_value = detail::seated(gradient.value, plan.keys);
+    List<detail::SeatedTensor<T>> d_bias;
+    if (terms.bias) d_bias.push_back(detail::seated(gradient.bias, plan.queries));
+    KeyValues<T> d_key_value;
+    for (std::size_t seat = 0; seat < d_key.seats().size(); ++seat)
+        d_key_value.push_back({plan.keys.tokens(Index(seat)), d_key.seats()[seat], d_value.seats()[seat]});
+    attend_backward<T>(
+        ring, plan,
+        {inputs.queries(), detail::seated(d_output, plan.queries).seats(),
+         detail::seated(result.output, plan.queries).seats(),
+         detail::seated(result.log_sum_exp, plan.queries).seats(), inputs.key_value(), d_query.seats(),
+         d_key_value,
+         terms.bias ? detail::OperatorInputs<T>::as_bias(d_bias[0], plan, gradient.bias) : SeatHeads<T>(),
+         std::span<T>(gradient.sinks.data(), std::size_t(gradient.sinks.size())),
+         terms.bias && gradient.bias.dimension(0) * gradient.bias.dimension(1) < plan.heads.batch_heads()},
+        inputs.message());
+    for (const auto* tensor : {&d_query, &d_key, &d_value}) tensor->leave();
+    for (const auto& tensor : d_bias) tensor.leave();
+    return gradient;
+}
+
 template <class T, Ring R>
 AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tensor<T, 4>& q,
                                         const Tensor<T, 4>& k, const Tensor<T, 4>& v,
                                         const AttentionResult<T>& result, const AttentionOptions& options,
                                         R& ring) {
-    require_shape("d_output", d_output.dimensions(), q.dimensions());
-    require_shape("result.output", result.output.dimensions(), q.dimensions());
-    require_shape("result.log_sum_exp", result.log_sum_exp.dimensions(),
-                  std::array<Index, 3>{q.dimension(0), q.dimension(1), q.dimension(2)});
-    const detail::OperatorPlan plan = detail::plan_attention(q, k, v, options, ring);
-    const auto zeros = [&] {
-        Tensor<T, 4> tensor(q.dimensions());
-        tensor.setZero();
-        return tensor;
-    };
-    const auto query = detail::seated(q, plan), key = detail::seated(k, plan),
-               value = detail::seated(v, plan);
-    const KeyValues<const T> key_value = detail::key_values(key.seats(), value.seats(), plan);
-    const KeyValueMessage<T> travellers = detail::message_of<T>(key_value, plan);
-    AttentionGradient<T> gradient{zeros(), zeros(), zeros()};
-    const auto d_query = detail::seated(gradient.query, plan), d_key = detail::seated(gradient.key, plan),
-               d_value = detail::seated(gradient.value, plan);
-    attend_backward<T>(
-        ring, plan.share, plan.shape, plan.mask,
-        {query.seats(), detail::seated(d_output, plan).seats(), detail::seated(result.output, plan).seats(),
-         detail::seated(result.log_sum_exp, plan).seats(), key_value, d_query.seats(),
-         detail::key_values(d_key.seats(), d_value.seats(), plan)},
-        travellers);
-    for (const auto* tensor : {&d_query, &d_key, &d_value}) tensor->leave();
-    return gradient;
+    return attention_backward<T>(d_output, q, k, v, result, options, {}, ring);
 }
 
 template <class T>
 AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tensor<T, 4>& q,
                                         const Tensor<T, 4>& k, const Tensor<T, 4>& v,
                                         const AttentionResult<T>& result,
-                                        const AttentionOptions& options = {}) {
+                                        const AttentionOptions& options = {},
+                                        const detail::Terms<T>& terms = {}) {
     LocalRing ring;
-    return attention_backward(d_output, q, k, v, result, options, ring);
+    return attention_backward<T>(d_output, q, k, v, result, options, terms, ring);
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -9,7 +9,8 @@
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// What is to be done to a score before the softmax sees it, in this order:
-///   score = scale (query . key);  softcap tanh(score / softcap);  score - slope |query position - key position|
+///   score = scale (query . key);  softcap tanh(score / softcap);  score - slope |query position - key
+///   position|
 /// and then what ScoreTerms add.
 struct ScoreOptions {
     double scale = 1;
@@ -51,4 +52,4 @@ double default_scale(Index key_width) {
     return double(T(1) / std::sqrt(T(key_width)));
 }
 
-}  // namespace ring_attention
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <span>
 #include <type_traits>
 
-#include <ring_attention/attention/mask.hpp>
+#include <ring_attention/attention/heads.hpp>
 #include <ring_attention/kernels/blocked_product.hpp>
 #include <ring_attention/kernels/matrix_view.hpp>
+#include <ring_attention/sequence/token_positions.hpp>
 
 // What attention forward and backward have in common: a tile of queries, one a lane, and a tile of keys.
 
@@ -21,36 +23,61 @@ struct AttentionTile {
     static constexpr Index keys = ProductTile<T>::rows * (112 / ProductTile<T>::rows);
 };
 
-/// The keys of a tile that the queries of a tile see. Each sees a prefix; a later query sees no less.
+/// The keys of a tile that the queries of a tile see, an interval each, whose ends never fall from one query
+/// to the next.
 template <Real T>
 struct VisibleKeys {
     static constexpr int lanes = AttentionTile<T>::lanes;
+    using Lanes = std::array<T, std::size_t(lanes)>;
 
-    Index any;                                            // keys [0, any) are seen by some query
-    Index all;                                            // keys [0, all) are seen by every query
-    alignas(64) std::array<T, std::size_t(lanes)> count;  // seen by each; filled where all < any
+    IndexRange any;                // holds what some query sees
+    IndexRange all;                // what every query sees
+    alignas(64) Lanes begin, end;  // what each sees; filled where all is not any
 
-    /// Keys [first_key, first_key + num_keys) of those at `keys`.
-    VisibleKeys(const Mask& mask, const TokenPositions& queries, const TokenPositions& keys, Index first_key,
+    /// queries: the positions that each sees. Keys [first_key, first_key + num_keys) of those at `keys`.
+    VisibleKeys(std::span<const IndexRange> queries, const TokenPositions& keys, Index first_key,
                 Index num_keys) {
-        const auto seen = [&](Index query) {
-            return std::clamp<Index>(mask.visible(queries.position(query), keys) - first_key, 0, num_keys);
+        const auto seen = [&](const IndexRange& positions) {
+            const IndexRange indices = keys.indices(positions);
+            const Index first = std::clamp<Index>(indices.first - first_key, 0, num_keys);
+            return IndexRange{first, std::clamp<Index>(indices.end() - first_key, first, num_keys) - first};
         };
-        any = seen(queries.count - 1);
-        all = seen(0);
+        const IndexRange first = seen(queries.front()), last = seen(queries.back());
+        any = {first.first, std::max<Index>(0, last.end() - first.first)};
+        all = {last.first, std::max<Index>(0, first.end() - last.first)};
         if (all == any) return;
-        for (Index i = 0; i < lanes; ++i) count[std::size_t(i)] = T(i < queries.count ? seen(i) : any);
+        begin.fill(T(any.first));
+        end.fill(T(any.end()));
+        for (std::size_t i = 0; i < queries.size(); ++i) {
+            const IndexRange of_query = seen(queries[i]);
+            begin[i] = T(of_query.first), end[i] = T(of_query.end());
+        }
     }
 
-    /// Where the first strip of the micro-kernel begins that some query does not see in whole.
-    Index first_masked() const { return all / ProductTile<T>::rows * ProductTile<T>::rows; }
+    bool sees(Index lane, Index key) const {
+        return all == any || (T(key) >= begin[std::size_t(lane)] && T(key) < end[std::size_t(lane)]);
+    }
 
-    /// Where the last strip ends of which some query sees something.
-    Index end_of_strips() const { return ceil_div(any, ProductTile<T>::rows) * ProductTile<T>::rows; }
+    /// Of which keys forward computes scores: of whole strips of the micro-kernel, as long as masking takes
+    /// away what is too much.
+    IndexRange scores_of(Index num_keys) const {
+        if (all == any) return any;
+        const Index first = any.first / strip * strip;
+        return {first, std::min(num_keys, ceil_div(any.end(), strip) * strip) - first};
+    }
 
-    /// How many of the tile's keys forward computes scores of: whole strips, as long as it takes away from
-    /// them what is too much.
-    Index scores_of(Index num_keys) const { return all < any ? std::min(num_keys, end_of_strips()) : any; }
+    /// The keys in strips that some query does not see in whole, in two runs.
+    std::array<IndexRange, 2> masked() const {
+        if (all == any) return {};
+        const Index first = any.first / strip * strip,
+                    whole = all.count == 0 ? any.end() : ceil_div(all.first, strip) * strip,
+                    from = std::max(whole, all.end() / strip * strip);
+        return {IndexRange{first, std::min(whole, any.end()) - first},
+                IndexRange{from, std::max<Index>(0, any.end() - from)}};
+    }
+
+  private:
+    static constexpr Index strip = ProductTile<T>::rows;
 };
 
 /// Calls f(vectors, first, count) for the tiles of so many queries: `vectors`, a constant, is how many
@@ -75,6 +102,14 @@ void pack_lanes(MatrixView<const T> rows, T* to) {
     pack_panel<T>(rows.transposed(), to, lanes);
 }
 
+/// The same for the rows of a group of heads; scratch: lanes * D numbers.
+template <Real T>
+void pack_lanes(const GroupRows<const T>& rows, T* to, T* scratch) {
+    if (rows.group == 1) return pack_lanes<T>(rows.matrix(), to);
+    for (Index i = 0; i < rows.count; ++i) std::copy_n(rows.row(i), rows.width, scratch + i * rows.width);
+    pack_lanes<T>({scratch, rows.count, rows.width, rows.width, 1}, to);
+}
+
 /// The inverse of pack_lanes.
 template <Real T>
 void unpack_lanes(const T* from, MatrixView<T> rows) {
@@ -83,6 +118,13 @@ void unpack_lanes(const T* from, MatrixView<T> rows) {
         for (Index j = 0; j < rows.cols; j += width)
             pack_transposed(from + j * lanes + i, lanes, std::min(width, rows.cols - j),
                             std::min(width, rows.rows - i), &rows(i, j), rows.row_stride);
+}
+
+template <Real T>
+void unpack_lanes(const T* from, const GroupRows<T>& rows, T* scratch) {
+    if (rows.group == 1) return unpack_lanes<T>(from, rows.matrix());
+    unpack_lanes<T>(from, {scratch, rows.count, rows.width, rows.width, 1});
+    for (Index i = 0; i < rows.count; ++i) std::copy_n(scratch + i * rows.width, rows.width, rows.row(i));
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

@@ -9,14 +9,15 @@
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// Rows for a product with weights of which the mask made some 0: 0 NaN is NaN, and must not come in. Rows
-/// from `first_masked` on that are not finite are wild; rows() has zeros in their place, which changes no bit
+/// outside of `whole` that are not finite are wild; rows() has zeros in their place, which changes no bit
 /// of the sums that do not see them. The columns are contiguous.
 template <class T>
 class FiniteRows {
   public:
-    FiniteRows(MatrixView<const T> rows, Index first_masked) : rows_(rows) {
-        for (Index i = first_masked; i < rows.rows; ++i)
-            if (!all_finite(&rows(i, 0), rows.cols)) wild_.push_back(i);
+    FiniteRows(MatrixView<const T> rows, const IndexRange& whole) : rows_(rows) {
+        for (Index i = 0; i < rows.rows; ++i)
+            if ((i < whole.first || i >= whole.end()) && !all_finite(&rows(i, 0), rows.cols))
+                wild_.push_back(i);
         if (wild_.empty()) return;
         tame_.resize(rows.rows, rows.cols);
         for (Index i = 0; i < rows.rows; ++i)

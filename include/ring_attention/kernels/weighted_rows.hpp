@@ -15,7 +15,7 @@ struct WeightedRows {
     /// masked: some weight may be 0 because of the mask. memory: packed_size(K, D) numbers, used where the
     /// rows do not fill panels as they lie.
     WeightedRows(MatrixView<const T> rows, bool masked, T* memory)
-        : given(rows), finite(rows, masked ? 0 : rows.rows), panels(panels_of(finite.rows(), memory)) {}
+        : given(rows), finite(rows, {0, masked ? 0 : rows.rows}), panels(panels_of(finite.rows(), memory)) {}
 
     /// Rows that lie far apart are packed too: they would fall on a few sets of the cache.
     static PackedView<T> panels_of(MatrixView<const T> rows, T* memory) {

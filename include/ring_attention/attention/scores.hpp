@@ -1,0 +1,221 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include <ring_attention/attention/plan.hpp>
+#include <ring_attention/attention/tile.hpp>
+#include <ring_attention/kernels/vector_math.hpp>
+
+namespace ring_attention::inline RING_ATTENTION_ABI {
+
+/// Where a score stands.
+struct ScorePlace {
+    Index batch, head;  ///< of the query
+    Index query, key;   ///< positions
+};
+
+/// A score function of the caller's: what the softmax is to see in place of a score, and the derivative of
+/// that.
+///   T f.value(T score, const ScorePlace&)          -infinity hides the key from the query
+///   T f.derivative(T score, const ScorePlace&)     with respect to the score; not asked where a key is
+///   hidden
+/// Both are called on all threads at once.
+template <class F, class T>
+concept ScoreFunction = requires(const F& f, T score, const ScorePlace& place) {
+    { f.value(score, place) } -> std::convertible_to<T>;
+    { f.derivative(score, place) } -> std::convertible_to<T>;
+};
+
+namespace detail {
+
+/// Scores of a tile, (keys, lanes), and the places of both.
+template <class T>
+struct ScoreTile {
+    T* scores;     // of key 0 and lane 0
+    Index stride;  // from one key to the next
+    IndexRange keys;
+    Index lanes;
+    const Index* key_positions;  // of key 0, 1, ...
+    const ScorePlace* queries;   // of lane 0, 1, ...; without a key
+
+    void for_each(auto&& f) const {
+        for (Index key = keys.first; key < keys.end(); ++key)
+            for (Index lane = 0; lane < lanes; ++lane) {
+                ScorePlace place = queries[lane];
+                place.key = key_positions[key];
+                f(key * stride + lane, place);
+            }
+    }
+};
+
+}  // namespace detail
+
+/// A ScoreFunction of whatever type, or none: so attention is compiled once for all. It refers to the
+/// function, and does not keep it.
+template <class T>
+class ScoreFunctionReference {
+  public:
+    ScoreFunctionReference() = default;
+
+    template <ScoreFunction<T> F>
+    ScoreFunctionReference(const F& f)
+        : function_(&f), call_([](const void* erased, const detail::ScoreTile<T>& tile, T* derivatives) {
+              const F& function = *static_cast<const F*>(erased);
+              tile.for_each([&](Index at, const ScorePlace& place) {
+                  T& score = tile.scores[at];
+                  const T before = score;
+                  score = function.value(before, place);
+                  if (derivatives)
+                      derivatives[at] = score == -std::numeric_limits<T>::infinity()
+                                            ? T(0)
+                                            : T(function.derivative(before, place));
+              });
+          }) {}
+
+    explicit operator bool() const { return function_ != nullptr; }
+
+    /// Replaces the scores of a tile, and writes the derivatives where there is a place for them.
+    void operator()(const detail::ScoreTile<T>& tile, T* derivatives) const {
+        call_(function_, tile, derivatives);
+    }
+
+  private:
+    const void* function_ = nullptr;
+    void (*call_)(const void*, const detail::ScoreTile<T>&, T*) = nullptr;
+};
+
+/// What is added to the scores of a rank's queries beside what the plan says.
+template <class T>
+struct ScoreTerms {
+    const T* sinks = nullptr;  ///< [heads]: a score more in the softmax of each query, without a value
+    SeatHeads<const T> bias;   ///< at each seat, for each query head [tokens, key_len]; empty: none
+    ScoreFunctionReference<T> function;  ///< of the sum so far
+};
+
+namespace detail {
+
+/// What becomes of the scores of a block of queries between product and softmax. Where nothing does they stay
+/// products, which the softmax scales; else they are scaled here.
+template <Real T>
+class BlockScores {
+    static constexpr Index lanes = AttentionTile<T>::lanes, max_queries = 16 * lanes;
+
+  public:
+    /// The rows are those of key-value head number `batch_head`; group: how many query heads it has.
+    BlockScores(const AttentionPlan& plan, const ScoreTerms<T>& terms, Index seat, Index batch_head,
+                Index group, const TokenPositions& tokens, const IndexRange& rows)
+        : plan_(plan.score),
+          terms_(terms),
+          bias_(terms.bias.empty() ? HeadsView<const T>() : terms.bias[std::size_t(seat)]),
+          group_(group),
+          first_head_(batch_head * group),
+          first_row_(rows.first) {
+        plain_ = !terms.function && terms.bias.empty() && plan_.softcap == 0 && plan_.alibi_slopes.empty();
+        if (plain_) return;
+        base_ = tokens.position(rows.first / group);
+        for (Index i = 0; i < rows.count; ++i) {
+            const Index number = first_head_ + head_of(i);
+            ScorePlace& place = places_[std::size_t(i)];
+            place = {number / plan.heads.heads, number % plan.heads.heads, tokens.position(token_of(i)), 0};
+            position_[std::size_t(i)] = T(place.query - base_);
+            if (!plan_.alibi_slopes.empty())
+                slope_[std::size_t(i)] = T(plan_.alibi_slopes[std::size_t(place.head)]);
+        }
+        std::fill(position_.begin() + rows.count, position_.end(), T(0));
+        std::fill(slope_.begin() + rows.count, slope_.end(), T(0));
+    }
+
+    bool plain() const { return plain_; }
+
+    /// What the softmax is to scale the scores with.
+    T scale() const { return plain_ ? T(plan_.scale) : T(1); }
+
+    /// The scores of a tile of keys, `tile_keys` of the chunk's `key_tokens`, and of `count` queries from row
+    /// `first` of the block on, (keys, stride). Derivatives, (keys, stride) too, are wanted where there is a
+    /// place for them.
+    void apply(T* scores, Index stride, Index first, Index count, const TokenPositions& key_tokens,
+               Index first_key, const IndexRange& keys, T* cap_derivatives, T* function_derivatives) const {
+        std::array<Index, std::size_t(AttentionTile<T>::keys)> positions;
+        for (Index key = keys.first; key < keys.end(); ++key)
+            positions[std::size_t(key)] = key_tokens.position(first_key + key);
+        const ScoreTile<T> tile{scores, stride, keys, count, positions.data(), &places_[std::size_t(first)]};
+        scale_scores(tile, first, cap_derivatives);
+        if (bias_.data) add_bias(tile, first);
+        if (terms_.function) terms_.function(tile, function_derivatives);
+    }
+
+    bool has_cap() const { return plan_.softcap > 0; }
+    bool has_function() const { return bool(terms_.function); }
+    bool has_bias() const { return bias_.data != nullptr; }
+
+    /// Adds numbers of a tile to a tensor like the bias.
+    void add_to_bias(const T* numbers, Index stride, Index first, Index count,
+                     const TokenPositions& key_tokens, Index first_key, const IndexRange& keys,
+                     const HeadsView<T>& sums) const {
+        for (Index lane = 0; lane < count; ++lane) {
+            T* const row = &sums(first_head_ + head_of(first + lane))(token_of(first + lane), 0);
+            for (Index key = keys.first; key < keys.end(); ++key)
+                row[key_tokens.position(first_key + key)] += numbers[key * stride + lane];
+        }
+    }
+
+  private:
+    Index token_of(Index row) const { return (first_row_ + row) / group_; }
+    Index head_of(Index row) const { return (first_row_ + row) % group_; }
+
+    /// score := scale score, capped, less the slope times the distance. Distances are exact below 2^24.
+    void scale_scores(const ScoreTile<T>& tile, Index first, T* cap_derivatives) const {
+        const Simd<T> scale(T(plan_.scale)), cap(T(plan_.softcap)), one(T(1));
+        const Simd<T> into_cap(T(plan_.softcap > 0 ? plan_.scale / plan_.softcap : 0));
+        const bool sloping = !plan_.alibi_slopes.empty();
+        for (Index lane = 0; lane < tile.lanes; lane += Simd<T>::width) {
+            const Simd<T> position = Simd<T>::load(&position_[std::size_t(first + lane)]),
+                          minus_slope = -Simd<T>::load(&slope_[std::size_t(first + lane)]);
+            for (Index key = tile.keys.first; key < tile.keys.end(); ++key) {
+                T* const score = tile.scores + key * tile.stride + lane;
+                Simd<T> value = Simd<T>::load(score);
+                if (has_cap()) {
+                    const Simd<T> part = tanh(value * into_cap);
+                    value = part * cap;
+                    if (cap_derivatives)
+                        fma(-part, part, one).store(cap_derivatives + key * tile.stride + lane);
+                } else {
+                    value = value * scale;
+                }
+                if (sloping)
+                    value =
+                        fma(minus_slope, abs(Simd<T>(T(tile.key_positions[key] - base_)) - position), value);
+                value.store(score);
+            }
+        }
+    }
+
+    /// A score to which -infinity is added is -infinity, whatever it was.
+    void add_bias(const ScoreTile<T>& tile, Index first) const {
+        constexpr T hidden = -std::numeric_limits<T>::infinity();
+        for (Index lane = 0; lane < tile.lanes; ++lane) {
+            const T* const row = &bias_(first_head_ + head_of(first + lane))(token_of(first + lane), 0);
+            for (Index key = tile.keys.first; key < tile.keys.end(); ++key) {
+                T& score = tile.scores[key * tile.stride + lane];
+                const T added = row[tile.key_positions[key]];
+                score = added == hidden ? hidden : score + added;
+            }
+        }
+    }
+
+    const ScoreOptions& plan_;
+    const ScoreTerms<T>& terms_;
+    HeadsView<const T> bias_;
+    Index group_, first_head_, first_row_, base_ = 0;
+    bool plain_;
+    // Of each row, where the scores are not plain.
+    alignas(64) std::array<T, std::size_t(max_queries)> position_, slope_;
+    std::array<ScorePlace, std::size_t(max_queries)> places_;
+};
+
+}  // namespace detail
+
+}  // namespace ring_attention::inline RING_ATTENTION_ABI
