@@ -95,6 +95,7 @@ TEST_CASE("attention keeps at most six blocks beyond the layer's own tensors, on
         for (const auto layout : {ra::Layout::contiguous, ra::Layout::zigzag, ra::Layout::striped})
             for (const bool causal : {true, false})
                 for (const ra::Index window : {0, 600}) {
+                    if (window > 0 && (ranks != 4 || !causal)) continue;
                     const double in_forward = blocks_of(ranks, layout, causal, window, forward),
                                  in_backward = blocks_of(ranks, layout, causal, window, backward);
                     INFO(ranks, " ranks, ", std::string(ra::name_of(layout)), ", causal ", causal,
