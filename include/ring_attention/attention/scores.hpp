@@ -67,11 +67,9 @@ class ScoreFunctionReference {
               tile.for_each([&](Index at, const ScorePlace& place) {
                   T& score = tile.scores[at];
                   const T before = score;
-                  score = function.value(before, place);
+                  if (before != hidden) score = function.value(before, place);
                   if (derivatives)
-                      derivatives[at] = score == -std::numeric_limits<T>::infinity()
-                                            ? T(0)
-                                            : T(function.derivative(before, place));
+                      derivatives[at] = score == hidden ? T(0) : T(function.derivative(before, place));
               });
           }) {}
 
@@ -83,6 +81,8 @@ class ScoreFunctionReference {
     }
 
   private:
+    static constexpr T hidden = -std::numeric_limits<T>::infinity();
+
     const void* function_ = nullptr;
     void (*call_)(const void*, const detail::ScoreTile<T>&, T*) = nullptr;
 };
