@@ -48,9 +48,9 @@ class ProcessRing {
         }
     };
 
-    Hop start_exchange(ra::Channel channel, std::span<const std::byte> sent, std::span<std::byte> received) {
-        if (processes_) return {processes_->start_exchange(channel, sent, received)};
-        alone_.start_exchange(channel, sent, received);
+    Hop start_hop(const ra::HopMessages& messages) {
+        if (processes_) return {processes_->start_hop(messages)};
+        alone_.start_hop(messages);
         return {};
     }
 

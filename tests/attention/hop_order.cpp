@@ -1,11 +1,11 @@
+#include <algorithm>
 #include <map>
 #include <vector>
 
 #include <doctest/doctest.h>
 
 #include <ring_attention/attention/hop_order.hpp>
-
-#include "support/layouts.hpp"
+#include <ring_attention/sequence/share.hpp>
 
 namespace ra = ring_attention;
 
@@ -19,11 +19,11 @@ struct Orders {
 Orders orders(ra::Index seats, int ranks) {
     const ra::ChunkLayout layout(seats, seats);
     Orders met;
-    const auto meet = [&](ra::Meeting meeting, int hop) {
+    const auto meet = [&](ra::HopPhase phase, int hop) {
         for (int rank = 0; rank < ranks; ++rank) {
             const ra::Share own(layout, rank, ranks), visitors = own.of_neighbour(hop);
             ra::for_each_pair(
-                meeting, own.num_seats(), visitors.num_seats(), [&](ra::Index query, ra::Index key) {
+                phase, own.num_seats(), visitors.num_seats(), [&](ra::Index query, ra::Index key) {
                     const ra::Index i = own.first_seat() + query, j = visitors.first_seat() + key;
                     met.keys_of_query[i].push_back(j);
                     met.queries_of_key[j].push_back(i);
@@ -31,8 +31,8 @@ Orders orders(ra::Index seats, int ranks) {
         }
     };
     for (int hop = 0; hop < ranks; ++hop)
-        meet(hop == 0 ? ra::Meeting::own_first : ra::Meeting::visiting, hop);
-    meet(ra::Meeting::own_last, 0);
+        meet(hop == 0 ? ra::HopPhase::own_first : ra::HopPhase::visiting, hop);
+    meet(ra::HopPhase::own_last, 0);
     return met;
 }
 
@@ -56,28 +56,21 @@ TEST_CASE("on any number of ranks, queries meet keys in ring order, and keys que
         }
 }
 
-TEST_CASE("keys and values travel to the last rank that sees any of them, against the ring's numbers") {
-    for (const ra::Layout kind : support::every_layout)
-        for (ra::Index seq_len = 1; seq_len <= 30; ++seq_len)
-            for (int seats = 1; seats <= 7; ++seats)
-                for (int ranks = 1; ranks <= seats; ++ranks) {
-                    const ra::ChunkLayout layout(seq_len, seats, kind);
-                    for (int home = 0; home < ranks; ++home) {
-                        INFO(support::name_of(kind), ", ", seq_len, " tokens at ", seats, " seats, rank ",
-                             home, " of ", ranks);
-                        const ra::Share keys(layout, home, ranks);
-                        int causal = 0, full = 0;  // hops: rank home - hop is the one that they reach
-                        for (int hop = 0; hop < ranks; ++hop) {
-                            const ra::Share queries(layout, (home - hop + ranks) % ranks, ranks);
-                            const bool both = keys.num_tokens() > 0 && queries.num_tokens() > 0;
-                            const bool sees = both && queries.positions().back() >= keys.positions().front();
-                            CHECK(ra::any_visible(queries, keys, {true}) == sees);
-                            CHECK(ra::any_visible(queries, keys, {false}) == both);
-                            if (sees) causal = hop;
-                            if (both) full = hop;
-                        }
-                        CHECK(ra::hops_to_travel(keys, {true}) == causal);
-                        CHECK(ra::hops_to_travel(keys, {false}) == full);
-                    }
-                }
+TEST_CASE("with fewer key seats than query seats all pairs meet, rank by rank and once each") {
+    for (ra::Index query_seats = 1; query_seats <= 5; ++query_seats)
+        for (ra::Index key_seats = 0; key_seats <= 5; ++key_seats) {
+            CAPTURE(query_seats);
+            CAPTURE(key_seats);
+            std::map<ra::Index, std::vector<ra::Index>> keys_of_query;
+            for (const auto phase : {ra::HopPhase::own_first, ra::HopPhase::own_last})
+                ra::for_each_pair(phase, query_seats, key_seats, [&](ra::Index query, ra::Index key) {
+                    keys_of_query[query].push_back(key);
+                });
+            for (ra::Index query = 0; query < query_seats; ++query) {
+                std::vector<ra::Index> expected;
+                for (ra::Index key = query; key < key_seats; ++key) expected.push_back(key);
+                for (ra::Index key = 0; key < std::min(query, key_seats); ++key) expected.push_back(key);
+                CHECK(keys_of_query[query] == expected);
+            }
+        }
 }

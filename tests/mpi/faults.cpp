@@ -17,6 +17,8 @@
 #include <ring_attention/ring/mpi/mpi_main.hpp>
 #include <ring_attention/ring/mpi/mpi_ring.hpp>
 
+#include "support/hops.hpp"
+
 namespace ra = ring_attention;
 
 namespace {
@@ -24,7 +26,7 @@ namespace {
 void go_round(ra::MpiRing& ring, int hops) {
     std::vector<std::byte> sent(std::size_t(1) << 20), received(sent.size());
     for (int hop = 0; hop < hops; ++hop) {
-        auto exchange = ring.start_exchange(ra::Channel::key_value, sent, received);
+        auto exchange = support::start_round(ring, ra::Channel::key_value, sent, received);
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
         exchange.finish();
     }

@@ -69,6 +69,15 @@ TEST_CASE("mpi ring: channels side by side, and several exchanges on one, finish
         }
 }
 
+TEST_CASE("mpi ring: a hop has messages to and from any ranks, those between two ranks in their order") {
+    for (const auto overlap : support::overlaps()) {
+        ra::MpiRing ring(MPI_COMM_WORLD, {.overlap = overlap, .piece_size = 3});
+        for (int hop = 0; hop < 3; ++hop) CHECK(support::all_messages_arrive(ring));
+        const auto messages = std::uint64_t(6 * ring.ranks());
+        CHECK(ring.log().sent_on(Channel::gradient) == ra::Traffic{messages, 4 * messages});
+    }
+}
+
 TEST_CASE("mpi ring: finish waits for its own exchange alone") {
     ra::MpiRing ring(MPI_COMM_WORLD);
     if (ring.ranks() == 1) return;
@@ -82,8 +91,8 @@ TEST_CASE("mpi ring: finish waits for its own exchange alone") {
         ring.receive(last - 1, Channel::collective, bytes(token));
         ring.send(last - 1, Channel::key_value, std::as_bytes(std::span(sent)));
     } else if (ring.rank() == last - 1) {
-        auto first_hop = ring.start_exchange(Channel::key_value, {}, bytes(first));
-        auto second_hop = ring.start_exchange(Channel::key_value, {}, bytes(second));
+        auto first_hop = support::start_round(ring, Channel::key_value, {}, bytes(first));
+        auto second_hop = support::start_round(ring, Channel::key_value, {}, bytes(second));
         first_hop.finish();
         CHECK(first == sent);
         ring.send(last, Channel::collective, std::as_bytes(std::span(sent)));

@@ -61,6 +61,28 @@ TEST_CASE("mpi ring: a wait that takes too long names who waits, for whom, and t
     }
 }
 
+TEST_CASE("mpi ring: a hop of several messages says which of them it waits for") {
+    for (const auto overlap : support::overlaps()) {
+        ra::MpiRing ring(MPI_COMM_WORLD, {.overlap = overlap, .hop_timeout = 0.5});
+        if (ring.ranks() < 3) return;
+        std::vector<int> sent{ring.rank()}, one(1), two(2), three(3);
+        const auto bytes = [](auto& numbers) { return std::as_writable_bytes(std::span(numbers)); };
+        ra::HopMessages messages{Channel::key_value};
+        messages.send(support::rank_before(ring), bytes(sent));
+        messages.receive(rank_after(ring), bytes(one));
+        messages.receive(support::rank_before(ring), bytes(two));
+        messages.receive((ring.rank() + 2) % ring.ranks(), bytes(three));
+        const std::string text = support::error_message([&] { ring.start_hop(messages).finish(); });
+        CAPTURE(text);
+        CHECK(one.front() == rank_after(ring));
+        CHECK(text.find("to receive 8 bytes (key_value, hop 1) from " +
+                        rank_text(support::rank_before(ring)) +
+                        " and to receive 12 bytes (key_value, hop 1) from " +
+                        rank_text((ring.rank() + 2) % ring.ranks()) + ";") != std::string::npos);
+        MPI_Barrier(MPI_COMM_WORLD);
+    }
+}
+
 TEST_CASE("mpi ring: a send that nobody receives takes too long, too") {
     for (const auto overlap : support::overlaps()) {
         ra::MpiRing ring(MPI_COMM_WORLD, {.overlap = overlap, .hop_timeout = 0.2});

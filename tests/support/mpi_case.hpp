@@ -7,6 +7,8 @@
 
 #include <ring_attention/ring/mpi/mpi_ring.hpp>
 
+#include "hops.hpp"
+
 namespace support {
 
 namespace ra = ring_attention;
@@ -23,15 +25,8 @@ inline std::vector<ra::Overlap> overlaps() {
 /// Starts a hop that sends and receives these numbers.
 template <class T>
 auto start(ra::MpiRing& ring, ra::Channel channel, const std::vector<T>& sent, std::vector<T>& received) {
-    return ring.start_exchange(channel, std::as_bytes(std::span(sent)),
-                               std::as_writable_bytes(std::span(received)));
-}
-
-inline int rank_after(const ra::MpiRing& ring) {
-    return (ring.rank() + 1) % ring.ranks();
-}
-inline int rank_before(const ra::MpiRing& ring) {
-    return (ring.rank() + ring.ranks() - 1) % ring.ranks();
+    return start_round(ring, channel, std::as_bytes(std::span(sent)),
+                       std::as_writable_bytes(std::span(received)));
 }
 
 }  // namespace support

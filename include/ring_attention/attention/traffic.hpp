@@ -7,57 +7,65 @@
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-// What a rank sends in attention, as RingLog counts it. With n_j the tokens of rank j of P, its keys and
-// values are
-//   bytes_j = 2 batch heads n_j head_dim sizeof(T)
-// Rank r sends on those of r + h (mod P) at hop h = 0 ... P - 2, as long as somebody further on sees any of
-// them (hops_to_travel): forward in one message, backward in min(4, batch heads),
-//   key_value = sum over these h of bytes_(r + h)
-// Gradients go around the whole ring, h = 0 ... P - 1, in as many messages:
-//   gradient = sum over all h of bytes_(r + h)
-// but those of keys and values that no other rank sees stay at home. So where there is no mask, the ranks of
-// a ring together send P - 1 times the sequence's keys and values forward, and 2 P - 1 times backward; the
-// causal mask leaves out one rank's of the contiguous layout, and of the others nothing. What the ranks tell
-// each other before they begin (agree_on_share) goes on another channel, and is not counted here.
+// What a rank sends in attention, as RingLog counts it. With n_j the keys of rank j of P, its keys and values
+// are
+//   bytes_j = batch key_value_heads n_j (key_width + value_width) sizeof(T)
+// A rank gets them where some query of its own sees one of these keys, once forward and once backward: from
+// the rank after it, where that sees them too, or has them at home, and else from rank j. So
+//   what all ranks together send of keys and values, forward = sum of bytes_j over all j, and all ranks other
+//   than j that see them
+// Of their gradients they send as much again, and bytes_j each time that the gradients come home: once for
+// every run of neighbouring ranks that see them. Backward everything goes in min(4, batch key_value_heads)
+// messages, forward in one. So where there is no mask, the ranks of a ring together send P - 1 times the
+// sequence's keys and values forward, and 2 P - 1 times backward. What the ranks tell each other before they
+// begin (agree_on_share) goes on another channel, and is not counted here.
 
 namespace detail {
 
 /// The keys and values of a rank.
 template <class T>
-std::size_t key_value_bytes(const Share& home, const HeadShape& shape) {
-    return 2 * sizeof(T) * std::size_t(shape.batch_heads() * shape.head_dim * home.num_tokens());
+std::size_t key_value_bytes(const Share& keys_of_home, const HeadShape& shape) {
+    return sizeof(T) * std::size_t(shape.batch_key_value_heads() * (shape.key_width + shape.value_width) *
+                                   keys_of_home.num_tokens());
+}
+
+/// What is sent of `times` ranks' keys and values, of which these are one's.
+template <class T>
+void count_sent(Traffic& traffic, const AttentionPlan& plan, int home, Index messages) {
+    traffic.messages += std::uint64_t(messages);
+    traffic.bytes += key_value_bytes<T>(Share(plan.keys.layout(), home, plan.keys.ranks()), plan.heads);
 }
 
 }  // namespace detail
 
-/// What a rank sends on Channel::key_value in attention(). In attention_backward() it sends the same bytes
-/// again, in messages_backward(shape) messages for each of these.
+/// What the plan's rank sends on Channel::key_value in attention(). In attention_backward() it sends the same
+/// bytes again, in messages_backward(plan) messages for each of these.
 template <class T>
-Traffic key_value_traffic(const Share& share, const HeadShape& shape, const Mask& mask) {
+Traffic key_value_traffic(const AttentionPlan& plan) {
+    const detail::Routes routes(plan);
     Traffic traffic;
-    for (int hop = 0; hop + 1 < share.ranks(); ++hop) {
-        const Share home = share.of_neighbour(hop);
-        if (!travels_on(home, hop, mask)) continue;
-        ++traffic.messages;
-        traffic.bytes += detail::key_value_bytes<T>(home, shape);
+    for (int step = 0; step + 1 < routes.ranks(); ++step) {
+        if (routes.gives_on(step)) detail::count_sent<T>(traffic, plan, routes.home(step), 1);
+        if (routes.gives_own_to(step)) detail::count_sent<T>(traffic, plan, routes.home(0), 1);
     }
     return traffic;
 }
 
-/// In how many messages, backward, keys and values of a rank go a hop, and in how many their gradients.
-inline std::uint64_t messages_backward(const HeadShape& shape) {
-    return std::uint64_t(detail::num_travelling_parts(shape));
+/// In how many messages, backward, the keys and values of a rank go a hop, and in how many their gradients.
+inline std::uint64_t messages_backward(const AttentionPlan& plan) {
+    return std::uint64_t(detail::num_travelling_parts(plan.heads));
 }
 
-/// What a rank sends on Channel::gradient in attention_backward().
+/// What the plan's rank sends on Channel::gradient in attention_backward(): the gradients of all that has
+/// visited it, on or home, and its own to those who see its keys and do not get them from another rank.
 template <class T>
-Traffic gradient_traffic(const Share& share, const HeadShape& shape, const Mask& mask) {
+Traffic gradient_traffic(const AttentionPlan& plan) {
+    const detail::Routes routes(plan);
+    const Index messages = detail::num_travelling_parts(plan.heads);
     Traffic traffic;
-    for (int hop = 0; hop < share.ranks(); ++hop) {
-        const Share home = share.of_neighbour(hop);
-        if (!travels_on(home, 0, mask)) continue;
-        traffic.messages += messages_backward(shape);
-        traffic.bytes += detail::key_value_bytes<T>(home, shape);
+    for (int step = 0; step < routes.ranks(); ++step) {
+        if (step > 0 && routes.sees(step)) detail::count_sent<T>(traffic, plan, routes.home(step), messages);
+        if (routes.gives_own_to(step)) detail::count_sent<T>(traffic, plan, routes.home(0), messages);
     }
     return traffic;
 }

@@ -14,6 +14,7 @@
 
 #include "support/attention_case.hpp"
 #include "support/error_message.hpp"
+#include "support/hops.hpp"
 
 namespace {
 
@@ -45,11 +46,11 @@ void check_seconds(const std::vector<double>& seconds, const std::vector<double>
     }
 }
 
-/// An exchange of so many bytes that begins now.
+/// A hop of so many bytes that begins now.
 auto start_hop(ra::ThreadRing& ring, ra::Channel channel, std::size_t bytes_sent,
                std::vector<std::byte>& received) {
     const std::vector<std::byte> sent(bytes_sent);  // ThreadRing keeps a copy
-    return ring.start_exchange(channel, sent, received);
+    return support::start_round(ring, channel, sent, received);
 }
 
 /// Rank 1 sends messages of these sizes, one a channel, and rank 0 receives them, the last one first.
@@ -108,7 +109,7 @@ TEST_CASE("emulated link: a hop is not over before what the rank sends has left"
     check_seconds(seconds, {0, 5, 4});
 }
 
-TEST_CASE("emulated link: without overlap an exchange is over before start_exchange returns") {
+TEST_CASE("emulated link: without overlap a hop is over before start_hop returns") {
     for (const bool overlap : {true, false}) {
         const auto seconds = seconds_of_ranks(
             2, ra::EmulatedLink{.bytes_per_second = 32, .overlap = overlap}, [&](ra::ThreadRing& ring) {

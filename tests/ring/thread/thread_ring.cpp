@@ -8,6 +8,7 @@
 #include <ring_attention/ring/thread/thread_ring.hpp>
 
 #include "support/error_message.hpp"
+#include "support/hops.hpp"
 #include "support/sums.hpp"
 
 namespace ra = ring_attention;
@@ -42,8 +43,8 @@ TEST_CASE(
     const auto hop = [](auto& ring) {
         std::vector<int> sent{ring.rank(), 7}, d_sent{-ring.rank()}, received(2), d_received(1);
         const auto start = [&](ra::Channel channel, const std::vector<int>& from, std::vector<int>& to) {
-            return ring.start_exchange(channel, std::as_bytes(std::span(from)),
-                                       std::as_writable_bytes(std::span(to)));
+            return support::start_round(ring, channel, std::as_bytes(std::span(from)),
+                                        std::as_writable_bytes(std::span(to)));
         };
         auto keys = start(ra::Channel::key_value, sent, received);
         auto gradients = start(ra::Channel::gradient, d_sent, d_received);
@@ -58,12 +59,27 @@ TEST_CASE(
     for (const int ranks : {1, 2, 3, 6}) CHECK_NOTHROW(ra::ThreadRing::run(ranks, hop));
 }
 
+TEST_CASE("rings: a hop has messages to and from any ranks, those between two ranks in their order") {
+    ra::LocalRing local;
+    CHECK(support::all_messages_arrive(local));
+    for (const int ranks : {1, 2, 3, 6})
+        for (const bool overlap : {true, false})
+            ra::ThreadRing::run(
+                ranks,
+                [](ra::ThreadRing& ring) {
+                    for (int hop = 0; hop < 3; ++hop)
+                        if (!support::all_messages_arrive(ring))
+                            throw std::runtime_error("another message");
+                },
+                ra::EmulatedLink{.latency = 1e-3, .overlap = overlap});
+}
+
 TEST_CASE("thread ring: a message of another size is an error on the rank that waits for it") {
     CHECK_REFUSES(
         ra::ThreadRing::run(2,
                             [](ra::ThreadRing& ring) {
                                 std::vector<std::byte> sent(4), received(ring.rank() == 0 ? 4 : 8);
-                                ring.start_exchange(ra::Channel::key_value, sent, received).finish();
+                                support::start_round(ring, ra::Channel::key_value, sent, received).finish();
                             }),
         "4 bytes", "expected 8");
 }

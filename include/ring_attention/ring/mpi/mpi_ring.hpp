@@ -93,15 +93,19 @@ class MpiRing {
 
     /// Begin what send() and receive() do; what they return ends it with finish().
     Hop start_send(int to, Channel channel, std::span<const std::byte> message) {
-        return start(channel, to, message, to, {});
+        HopMessages messages{channel};
+        messages.send(to, message);
+        return start(messages);
     }
     Hop start_receive(int from, Channel channel, std::span<std::byte> message) {
-        return start(channel, from, {}, from, message);
+        HopMessages messages{channel};
+        messages.receive(from, message);
+        return start(messages);
     }
 
-    Hop start_exchange(Channel channel, std::span<const std::byte> sent, std::span<std::byte> received) {
+    Hop start_hop(const HopMessages& messages) {
         ++hops_;
-        Hop hop = start(channel, (rank_ + ranks_ - 1) % ranks_, sent, (rank_ + 1) % ranks_, received);
+        Hop hop = start(messages);
         if (options_.overlap == Overlap::none) hop.finish();
         return hop;
     }
@@ -124,18 +128,19 @@ class MpiRing {
         return options;
     }
 
-    Hop start(Channel channel, int to, std::span<const std::byte> sent, int from,
-              std::span<std::byte> received) {
-        if (sent.empty() && received.empty()) return Hop(courier_);
-        if (!sent.empty()) log_.count_sent(channel, sent.size());
-        tag_ = tag_ == detail::last_message_tag ? detail::first_message_tag : tag_ + 1;
+    Hop start(const HopMessages& messages) {
+        if (messages.outgoing.empty() && messages.incoming.empty()) return Hop(courier_);
         const auto route = [&](int peer) {
-            return detail::Route{communicator_.get(), peer, channel, options_.piece_size};
+            return detail::Route{communicator_.get(), peer, messages.channel, options_.piece_size};
         };
-        using detail::Exchange;
-        auto exchange = std::make_unique<Exchange>(Exchange::Context{rank_, channel, hops_, log_.timeline},
-                                                   Exchange::Outgoing{route(to), sent, tag_},
-                                                   Exchange::Incoming{route(from), received});
+        auto exchange = std::make_unique<detail::Exchange>(
+            detail::Exchange::Context{rank_, messages.channel, hops_, log_.timeline});
+        for (const auto& [to, bytes] : messages.outgoing) {
+            log_.count_sent(messages.channel, bytes.size());
+            tag_ = tag_ == detail::last_message_tag ? detail::first_message_tag : tag_ + 1;
+            exchange->send(route(to), bytes, tag_);
+        }
+        for (const auto& [from, bytes] : messages.incoming) exchange->receive(route(from), bytes);
         courier_.start(*exchange);
         return Hop(courier_, log_.timeline, std::move(exchange));
     }

@@ -18,7 +18,7 @@ enum class Overlap {
     automatic,  ///< thread, where MPI lets several threads call it (MPI_THREAD_MULTIPLE), else polling
     thread,     ///< a thread of the ring's own
     polling,    ///< the thread that computes, between the tasks of its parallel_for
-    none,       ///< nobody: start_exchange() returns when the exchange is done
+    none,       ///< nobody: start_hop() returns when the hop is over
 };
 
 namespace detail {

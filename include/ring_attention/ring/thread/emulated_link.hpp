@@ -23,7 +23,7 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 struct EmulatedLink {
     double latency = 0;  ///< in seconds
     double bytes_per_second = std::numeric_limits<double>::infinity();
-    bool overlap = true;  ///< else start_exchange returns when the exchange is over
+    bool overlap = true;  ///< else start_hop returns when the hop is over
 
     /// Throws RingError where a number makes no sense.
     void require_sense() const {

@@ -21,20 +21,20 @@ class ThreadRing {
   public:
     class Hop {
       public:
-        Hop(ThreadRing& ring, int from, Channel channel, std::span<std::byte> received, double left)
-            : ring_(&ring), from_(from), channel_(channel), received_(received), left_(left) {}
+        /// left: when all that is sent will have left.
+        Hop(ThreadRing& ring, Channel channel, List<HopMessages::Incoming> incoming, double left)
+            : ring_(&ring), channel_(channel), incoming_(std::move(incoming)), left_(left) {}
 
         void finish() {
-            const auto awaited = std::exchange(received_, {});
-            if (!awaited.empty()) ring_->receive(from_, channel_, awaited);
+            for (const auto& [from, bytes] : std::exchange(incoming_, {}))
+                ring_->receive(from, channel_, bytes);
             ring_->wait_until(left_, [] { return std::string("for the link"); });
         }
 
       private:
         ThreadRing* ring_;
-        int from_;
         Channel channel_;
-        std::span<std::byte> received_;
+        List<HopMessages::Incoming> incoming_;
         double left_;
     };
 
@@ -71,15 +71,16 @@ class ThreadRing {
     }
 
     Hop start_send(int to, Channel channel, std::span<const std::byte> message) {
-        return {*this, to, channel, {}, begin_send(to, channel, message)};
+        return {*this, channel, {}, begin_send(to, channel, message)};
     }
     Hop start_receive(int from, Channel channel, std::span<std::byte> message) {
-        return {*this, from, channel, message, 0};
+        return {*this, channel, {{from, message}}, 0};
     }
 
-    Hop start_exchange(Channel channel, std::span<const std::byte> sent, std::span<std::byte> received) {
-        const double left = sent.empty() ? 0 : begin_send((rank_ + ranks_ - 1) % ranks_, channel, sent);
-        Hop hop(*this, (rank_ + 1) % ranks_, channel, received, left);
+    Hop start_hop(const HopMessages& messages) {
+        double left = 0;
+        for (const auto& [to, bytes] : messages.outgoing) left = begin_send(to, messages.channel, bytes);
+        Hop hop(*this, messages.channel, messages.incoming, left);
         if (emulated_ && !emulated_->overlap()) hop.finish();
         return hop;
     }
