@@ -70,11 +70,11 @@ std::vector<Sent> travel(const TravelCase& c, const WhoSeesWhom& who,
                     });
                 });
             if (hop != c.ranks || next_head != all_heads) throw ra::Error("visits are missing");
-            support::for_each_number(
-                d_own_views, ring.rank(), {0, all_heads}, [&](double number, double told) {
-                    if (number != expected_gradient(c, who, ring.rank(), told))
-                        throw ra::Error("another gradient, " + std::to_string(number));
-                });
+            support::for_each_number(d_own_views, ring.rank(), {0, all_heads},
+                                     [&](double number, double told) {
+                                         if (number != expected_gradient(c, who, ring.rank(), told))
+                                             throw ra::Error("another gradient, " + std::to_string(number));
+                                     });
             sent[std::size_t(ring.rank())] = {ring.log().sent_on(ra::Channel::key_value),
                                               ring.log().sent_on(ra::Channel::gradient)};
         },

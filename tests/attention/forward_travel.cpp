@@ -31,7 +31,8 @@ std::vector<Met> expected_visits(const TravelCase& c, const WhoSeesWhom& who, in
     if (c.ranks == 1) return {{{HopPhase::own_first, HopPhase::own_last}, 0, true, true}};
     std::vector<Met> visits{{{HopPhase::own_first}, 0, true, false}};
     for (int hop = 1; hop < c.ranks; ++hop)
-        if (who.sees(rank, (rank + hop) % c.ranks)) visits.push_back({{HopPhase::visiting}, hop, false, false});
+        if (who.sees(rank, (rank + hop) % c.ranks))
+            visits.push_back({{HopPhase::visiting}, hop, false, false});
     if (who.rank_sees_own_last[std::size_t(rank)])
         visits.push_back({{HopPhase::own_last}, c.ranks, false, false});
     visits.back().last = true;

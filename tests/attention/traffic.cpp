@@ -158,7 +158,8 @@ TEST_CASE("traffic: causal and contiguous, keys go to the ranks after their home
         for_each_ring(ra::Layout::contiguous, mask_of(len, true), [&](const TravelCase& c) {
             ra::Traffic key_value, gradient;
             for (int home = 0; home + 1 < c.ranks; ++home) {
-                const auto after = std::uint64_t(c.ranks - 1 - home), bytes = bytes_of(tokens_of_rank(c, home));
+                const auto after = std::uint64_t(c.ranks - 1 - home),
+                           bytes = bytes_of(tokens_of_rank(c, home));
                 key_value.messages += after;
                 key_value.bytes += after * bytes;
                 gradient.messages += 4 * (after + 1);

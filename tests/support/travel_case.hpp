@@ -61,8 +61,7 @@ struct WhoSeesWhom {
           rank_sees_own_last(std::size_t(c.ranks), false),
           key_tokens(std::size_t(c.ranks), 0) {
         const auto queries = seat_positions(c.layout, c.query_len, c.seats),
-                   keys = seat_positions(c.layout, c.key_len, c.seats),
-                   seats_of_rank = cut(c.seats, c.ranks);
+                   keys = seat_positions(c.layout, c.key_len, c.seats), seats_of_rank = cut(c.seats, c.ranks);
         const auto seat_sees = [&](Index query_seat, Index key_seat) {
             for (Index batch = 0; batch < c.heads.batch; ++batch)
                 for (const Index query : queries[std::size_t(query_seat)])
@@ -126,15 +125,15 @@ void for_each_travel_case(const F& check) {
     for (const ra::Layout layout : every_layout)
         for (const int ranks : {1, 2, 3, 4, 5, 7, 8})
             for (const Index seats : {Index(ranks), Index(2 * ranks + 1)})
-                for (const auto& [query, key, offset] :
-                     {Lengths{5, 5, 0}, Lengths{29, 29, 0}, Lengths{9, 26, 17}, Lengths{31, 6, 0},
-                      Lengths{12, 30, -3}}) {
+                for (const Lengths& length : {Lengths{5, 5, 0}, Lengths{29, 29, 0}, Lengths{9, 26, 17},
+                                              Lengths{31, 6, 0}, Lengths{12, 30, -3}}) {
                     const ra::HeadShape& heads = shapes[turn++ % 4];
-                    for (const auto& [name, mask] : travel_masks(key, heads.batch)) {
-                        INFO(support::name_of(layout), ", ", query, " queries from ", offset, " on, ", key,
-                             " keys at ", seats, " seats, ", ranks, " ranks, ", heads.batch, " x ",
-                             heads.key_value_heads, " heads, ", name);
-                        check(TravelCase{layout, ranks, seats, query, key, offset, heads, mask, name});
+                    for (const auto& named : travel_masks(length.key, heads.batch)) {
+                        INFO(support::name_of(layout), ", ", length.query, " queries from ", length.offset,
+                             " on, ", length.key, " keys at ", seats, " seats, ", ranks, " ranks, ",
+                             heads.batch, " x ", heads.key_value_heads, " heads, ", named.first);
+                        check(TravelCase{layout, ranks, seats, length.query, length.key, length.offset, heads,
+                                         named.second, named.first});
                     }
                 }
 }

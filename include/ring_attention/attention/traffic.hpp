@@ -29,7 +29,7 @@ std::size_t key_value_bytes(const Share& keys_of_home, const HeadShape& shape) {
                                    keys_of_home.num_tokens());
 }
 
-/// What is sent of `times` ranks' keys and values, of which these are one's.
+/// The keys and values of rank `home`, or their gradients, are sent in so many messages.
 template <class T>
 void count_sent(Traffic& traffic, const AttentionPlan& plan, int home, Index messages) {
     traffic.messages += std::uint64_t(messages);

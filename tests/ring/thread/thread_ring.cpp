@@ -68,8 +68,7 @@ TEST_CASE("rings: a hop has messages to and from any ranks, those between two ra
                 ranks,
                 [](ra::ThreadRing& ring) {
                     for (int hop = 0; hop < 3; ++hop)
-                        if (!support::all_messages_arrive(ring))
-                            throw std::runtime_error("another message");
+                        if (!support::all_messages_arrive(ring)) throw std::runtime_error("another message");
                 },
                 ra::EmulatedLink{.latency = 1e-3, .overlap = overlap});
 }
