@@ -175,8 +175,8 @@ class Reference {
         R error = error_of_sum<R>(d) * std::abs(scale_) * sum_of_magnitudes(q, k, d);
         R slope = 1, slope_error = 0;
         if (p_.softcap > 0) {
-            const R cap = R(p_.softcap), t = std::tanh(s / cap);
-            slope = 1 - t * t;
+            const R cap = R(p_.softcap), t = std::tanh(s / cap), u = std::exp(-2 * std::abs(s / cap));
+            slope = 4 * u / ((1 + u) * (1 + u));  // 1 - t^2, also where t is all but 1
             slope_error = 2 + 2 * slope / cap * error;
             error = slope * error + 2 * cap * std::abs(t);
             s = cap * t;

@@ -177,7 +177,7 @@ class BlockScores {
     /// score := scale score, capped, less the slope times the distance. Distances are exact below 2^24.
     template <bool capped, bool sloping>
     void scale_scores(const ScoreTile<T>& tile, Index first, T* cap_derivatives) const {
-        const Simd<T> scale(T(plan_.scale)), cap(T(plan_.softcap)), one(T(1));
+        const Simd<T> scale(T(plan_.scale)), cap(T(plan_.softcap));
         const Simd<T> into_cap(T(capped ? plan_.scale / plan_.softcap : 0));
         for (Index lane = 0; lane < tile.lanes; lane += Simd<T>::width) {
             const Simd<T> position = Simd<T>::load(&position_[std::size_t(first + lane)]),
@@ -186,10 +186,10 @@ class BlockScores {
                 T* const score = tile.scores + key * tile.stride + lane;
                 Simd<T> value = Simd<T>::load(score);
                 if constexpr (capped) {
-                    const Simd<T> part = tanh(value * into_cap);
-                    value = part * cap;
+                    const Simd<T> part = value * into_cap;
+                    value = tanh(part) * cap;
                     if (cap_derivatives)
-                        fma(-part, part, one).store(cap_derivatives + key * tile.stride + lane);
+                        tanh_derivative(part).store(cap_derivatives + key * tile.stride + lane);
                 } else {
                     value = value * scale;
                 }

@@ -163,6 +163,13 @@ inline constexpr double lowest_of_exp2_minus_1 = -128;
     return select<double>(x < Simd<double>(0.0), size, -size);
 }
 
+/// The derivative of tanh, 1 - tanh^2 = 4 u / (1 + u)^2 with u = exp(-2 |x|), also where tanh is all but 1.
+template <Real T>
+[[gnu::always_inline]] inline Simd<T> tanh_derivative(Simd<T> x) {
+    const Simd<T> u = exp2_weight(abs(x) * Simd<T>(T(-2.885390081777926814719849))), sum = Simd<T>(T(1)) + u;
+    return Simd<T>(T(4)) * u / (sum * sum);
+}
+
 namespace detail {
 
 /// erfcx(z) = exp(z^2) erfc(z) = p(t) / (z + pole), t = (z - pole) / (z + pole), for 0 <= z <= largest, where
