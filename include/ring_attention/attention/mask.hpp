@@ -13,10 +13,10 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 struct Mask {
     Index key_len = 0;
     bool causal = true;
-    Index window = 0;             ///< 0: none; else a query sees |query - key| < window
-    Index prefix = 0;             ///< keys before it are seen by every query of their document
-    List<Index> document_starts;  ///< rising, the first 0; empty: one document
-    List<Index> lengths;          ///< of each batch entry's keys; empty: all
+    Index window = 0;               ///< 0: none; else a query sees |query - key| < window
+    Index prefix = 0;               ///< keys before it are seen by every query of their document
+    List<Index> document_starts{};  ///< rising, the first 0; empty: one document
+    List<Index> lengths{};          ///< of each batch entry's keys; empty: all
 
     /// The positions that a query at this position sees; the query may stand before or behind all keys.
     IndexRange visible(Index batch, Index query) const {

@@ -34,8 +34,8 @@ struct AttentionResult {
 template <class T>
 struct AttentionGradient {
     Tensor<T, 4> query, key, value;  ///< of the shapes of q, k and v
-    Tensor<T, 4> bias;               ///< of the shape of the bias, where there is one
-    Tensor<T, 1> sinks;              ///< [heads], where there are sinks; the same on all ranks
+    Tensor<T, 4> bias{};             ///< of the shape of the bias, where there is one
+    Tensor<T, 1> sinks{};            ///< [heads], where there are sinks; the same on all ranks
 };
 
 namespace detail {
