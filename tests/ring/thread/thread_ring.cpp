@@ -8,6 +8,7 @@
 #include <ring_attention/ring/thread/thread_ring.hpp>
 
 #include "support/error_message.hpp"
+#include "support/num_threads.hpp"
 #include "support/sums.hpp"
 
 namespace ra = ring_attention;
@@ -56,6 +57,15 @@ TEST_CASE(
     ra::LocalRing local;
     CHECK_NOTHROW(hop(local));
     for (const int ranks : {1, 2, 3, 6}) CHECK_NOTHROW(ra::ThreadRing::run(ranks, hop));
+}
+
+TEST_CASE("thread ring: ranks whose tasks are a task's of one that waits for them") {
+    const support::NumThreads two(2);
+    std::atomic<int> calls = 0;
+    ra::parallel_for(3, [&](ra::Index) {
+        ra::ThreadRing::run(2, [&](ra::ThreadRing&) { ra::parallel_for(5, [&](ra::Index) { ++calls; }); });
+    });
+    CHECK(calls == 3 * 2 * 5);
 }
 
 TEST_CASE("thread ring: a message of another size is an error on the rank that waits for it") {
