@@ -54,8 +54,13 @@ inline std::vector<Bar> schedule(const ScheduleArguments& of, ra::Layout layout,
     return bars;
 }
 
-/// Draws them, a layout below the other. Throws ra::Error where there is no gnuplot.
+/// Draws them, a layout below the other. Throws ra::Error where there is no gnuplot, or too much to draw.
 inline void draw_schedule(const ScheduleArguments& of) {
+    constexpr ra::Index most_tokens = 1 << 20;  // takes seconds; the time grows with the square
+    if (of.tokens > most_tokens / of.ranks)
+        throw ra::Error(fmt::format("--ranks {} and --tokens {}: expected at most {} tokens in all", of.ranks,
+                                    of.tokens, most_tokens));
+    ra::require_writable(of.out);
     Gantt gantt{fmt::format("Forward, causal, {} ranks: whose keys and values each computes with", of.ranks),
                 "time, in hops of equal work",
                 {},

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <ring_attention/core/abi.hpp>
+#include <ring_attention/core/of_thread.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
@@ -21,19 +22,12 @@ class MemoryPool {
     static constexpr std::align_val_t alignment{64};
     static constexpr std::size_t little = std::size_t(1) << 20;
 
-    /// Null once the thread is ending.
-    static MemoryPool* of_this_thread() {
-        static thread_local MemoryPool pool;
-        return ended ? nullptr : &pool;
-    }
+    static MemoryPool& of_this_thread() { return of_thread<MemoryPool>(); }
 
     MemoryPool() = default;
     MemoryPool(const MemoryPool&) = delete;
     MemoryPool& operator=(const MemoryPool&) = delete;
-    ~MemoryPool() {
-        release_all_but(0);
-        ended = true;
-    }
+    ~MemoryPool() { release_all_but(0); }
 
     /// The size of the blocks that serve for `size` bytes: whole lines of the cache, and an eighth more at
     /// most.
@@ -89,8 +83,6 @@ class MemoryPool {
         std::size_t size;
     };
 
-    static inline thread_local bool ended = false;
-
     std::vector<Block>::iterator first_of_size(std::size_t size) {
         return std::lower_bound(kept_.begin(), kept_.end(), size,
                                 [](const Block& block, std::size_t wanted) { return block.size < wanted; });
@@ -107,23 +99,18 @@ class MemoryPool {
 
 /// At least `size` bytes on a boundary of 64; size becomes how many.
 inline void* take_memory(std::size_t& size) {
-    size = MemoryPool::class_of(size);
-    MemoryPool* const pool = MemoryPool::of_this_thread();
-    return pool ? pool->take(size) : ::operator new(size, MemoryPool::alignment);
+    return MemoryPool::of_this_thread().take(size);
 }
 
 inline void give_memory_back(void* data, std::size_t size) noexcept {
-    if (MemoryPool* const pool = MemoryPool::of_this_thread())
-        pool->give_back(data, size);
-    else
-        ::operator delete(data, MemoryPool::alignment);
+    MemoryPool::of_this_thread().give_back(data, size);
 }
 
 }  // namespace detail
 
 /// Gives back to the system what this thread keeps for the next pass.
 inline void release_memory() {
-    if (detail::MemoryPool* const pool = detail::MemoryPool::of_this_thread()) pool->release_all_but(0);
+    detail::MemoryPool::of_this_thread().release_all_but(0);
 }
 
 /// Room for `size` numbers, of the memory that the thread keeps. What is in them at first may be anything.

@@ -26,8 +26,7 @@ void add_sum_of_rows(Index first, Index count, RowVector<T>& sums, const auto& f
     constexpr Index cols_at_once = 64;
     parallel_for((sums.size() + cols_at_once - 1) / cols_at_once, [&](Index block) {
         const Index col = block * cols_at_once, cols = std::min(cols_at_once, sums.size() - col);
-        static thread_local Eigen::Array<T, 1, Eigen::Dynamic> sum(cols_at_once);
-        sum.head(cols).setZero();
+        Eigen::Array<T, 1, cols_at_once> sum = Eigen::Array<T, 1, cols_at_once>::Zero();
         for (Index row = first; row < first + count; ++row) sum.head(cols) += f(row, col, cols).array();
         sums.segment(col, cols).array() += sum.head(cols);
     });
