@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# python_environment.sh FOLDER PACKAGE...: a virtual environment in FOLDER with these packages of PyPI, and torch, none of which is
-# asked for if it is there. It may take 5 GB.
+# python_environment.sh FOLDER PACKAGE...: a virtual environment in FOLDER with these packages of PyPI, and torch. Those
+# that are there stay as they are. It may take 5 GB.
 set -euo pipefail
 environment=$1
 shift

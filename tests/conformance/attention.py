@@ -1,5 +1,7 @@
-"""attention.py PROGRAM FOLDER: gives the cases of ONNX and PyTorch for attention to the library, by conformance_attention in
-PROGRAM, and prints how many are as expected, and of each other one why. Ends with 1 if one of them is wrong. Files go to FOLDER."""
+"""attention.py PROGRAM FOLDER: gives the cases that ONNX and PyTorch have for attention to the library, by the program
+conformance_attention, and prints how many are as expected, and of each other one why. Ends with 1 if one of them is
+wrong. Files go to FOLDER.
+"""
 
 import json
 import pathlib
@@ -74,7 +76,7 @@ def main():
         comparable = [case for case in of_type if not case.random]
         title = f"PyTorch, scaled_dot_product_attention and its gradients in {dtype}"
         right = run(program, folder, title, comparable) and right
-        print(f"  {len(of_type) - len(comparable)} more samples are the same with dropout, whose result is random")
+        print(f"  {len(of_type) - len(comparable)} more samples are these with dropout, whose result is random")
     sys.exit(0 if right else 1)
 
 

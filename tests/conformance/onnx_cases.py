@@ -1,8 +1,9 @@
-"""ONNX's own cases for its operator Attention (https://onnx.ai/onnx/operators/onnx__Attention.html), opset 23 to 25.
+"""ONNX's own cases for its operator Attention, opset 23 to 25 (https://onnx.ai/onnx/operators/onnx__Attention.html).
 
-Here tensors are moved, and nothing is computed: heads are split and put together, a past is put before the keys, a mask becomes a
-bias. What cannot be had in one call is had in several: where queries of each batch entry are elsewhere, a call for each; the
-probabilities are the output for values that are the identity; the score of a key is the log_sum_exp of that key alone.
+Here tensors are moved, and nothing is computed: heads are split and put together, a past is put before the keys,
+a mask becomes a bias. What cannot be had in one call is had in several: where queries of each batch entry are
+elsewhere, a call for each; the probabilities are the output for values that are the identity; the score of a key is
+the log_sum_exp of that key alone.
 """
 
 import numpy as np
@@ -62,7 +63,7 @@ class Case:
         attributes, batch = self._attributes, self._query.shape[0]
         q_len, kv_len = self._query.shape[2], self._key.shape[2]
         self._lengths = self._given.get("nonpad_kv_seqlen")
-        # The position of the first query of each batch entry: behind the past, or such that the last is at the end.
+        # The position of each batch entry's first query: behind the past, or such that the last is at the end.
         past = self._given["past_key"].shape[2] if "past_key" in self._given else 0
         self._offsets = [past] * batch if self._lengths is None else [int(n) - q_len for n in self._lengths]
         self._options = {"causal": bool(attributes.get("is_causal", 0))}
@@ -80,10 +81,10 @@ class Case:
         if left >= 0 and (right == left or self._options["causal"] and right < 0):
             self._options["window"] = left + 1
         elif left >= 0 or right >= 0:  # one that is not as wide on both sides
-            (offset,) = set(self._offsets)
-            distance = offset + np.arange(q_len)[:, None] - np.arange(kv_len)
+            offsets = np.array(self._offsets).reshape(-1, 1, 1, 1)
+            distance = offsets + np.arange(q_len)[:, None] - np.arange(kv_len)
             hidden = ((left >= 0) & (distance > left)) | ((right >= 0) & (-distance > right))
-            window = np.where(hidden, -np.inf, 0).astype(self._computed)[None, None]
+            window = np.where(hidden, -np.inf, 0).astype(self._computed)
             self._bias = window if self._bias is None else self._bias + window
 
     def calls(self):
@@ -107,7 +108,7 @@ class Case:
         return calls
 
     def _scores(self, tensors, options):
-        """The calls that give qk_matmul_output: probabilities, or scores before the cap, before the bias, and with both."""
+        """The calls that give qk_matmul_output: probabilities; or scores before the cap, before the bias, with both."""
         key, kv_len = tensors["key"], tensors["key"].shape[2]
         if self._mode == 3:
             identity = np.broadcast_to(np.eye(kv_len, dtype=self._computed), key.shape[:3] + (kv_len,))
@@ -140,11 +141,13 @@ class Case:
             output = output.transpose(0, 2, 1, 3).reshape(batch, length, heads * width)
         given = {"Y": output.astype(self._type), **self._present}
         if "qk_matmul_output" in self._outputs:
-            scores = [
-                part[1]["output"] if self._mode == 3 else np.stack([r["log_sum_exp"] for r in part[1:]], axis=3)
-                for part in parts
-            ]
-            given["qk_matmul_output"] = np.concatenate(scores).astype(self._type)
+            scores = np.concatenate([self._scores_of(part[1:]) for part in parts])
+            given["qk_matmul_output"] = scores.astype(self._type)
         Runner.assert_similar_outputs(
             self._expected, [given[name] for name in self._outputs], rtol=self._case.rtol, atol=self._case.atol
         )
+
+    def _scores_of(self, results):
+        if self._mode == 3:
+            return results[0]["output"]
+        return np.stack([result["log_sum_exp"] for result in results], axis=3)

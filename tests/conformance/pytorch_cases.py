@@ -1,7 +1,8 @@
-"""PyTorch's own samples for torch.nn.functional.scaled_dot_product_attention, with the gradients of all inputs.
+"""PyTorch's own samples for scaled_dot_product_attention, with the gradients of all inputs.
 
-What is expected is what PyTorch computes of the sample in double. The tolerances are PyTorch's own. It judges gradients in double alone:
-in float, where numbers up to 9 make gradients of 100 that are differences of larger ones, the relative tolerance is of the largest.
+What is expected is what PyTorch computes of the sample in double. The tolerances are PyTorch's own. It judges
+gradients in double alone: in float, where they are up to 100 and differences of larger numbers, the relative
+tolerance is of the largest.
 """
 
 import numpy as np

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# tests/conformance/run.sh: attention against suites that others wrote: ONNX's cases for its operator Attention, and PyTorch's samples for
-# scaled_dot_product_attention with their gradients. Prints `N of M` for each, and why not for each other one; ends with an error
-# where a result is wrong. The newest ONNX and PyTorch of PyPI go to build-bench/peers, where bench/peers/run.sh has them too.
+# tests/conformance/run.sh: attention against suites that others wrote: ONNX's cases for its operator Attention, and
+# PyTorch's samples for scaled_dot_product_attention with their gradients. Prints `N of M` for each, and of each other
+# case why; ends with an error where a result is wrong. The newest ONNX and PyTorch of PyPI go to build-bench/peers,
+# where bench/peers/run.sh has them too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
