@@ -46,11 +46,22 @@ inline constexpr AnswerPart parts_of_answer[] = {
 
 template <class R>
 const std::vector<R>& part(const AttentionAnswer<R>& answer, AnswerPart which) {
-    const std::vector<R> AttentionAnswer<R>::*const members[] = {
-        &AttentionAnswer<R>::output, &AttentionAnswer<R>::log_sum_exp, &AttentionAnswer<R>::d_query,
-        &AttentionAnswer<R>::d_key,  &AttentionAnswer<R>::d_value,     &AttentionAnswer<R>::d_bias,
-        &AttentionAnswer<R>::d_sinks};
-    return answer.*members[std::size_t(which)];
+    switch (which) {
+        case AnswerPart::output:
+            return answer.output;
+        case AnswerPart::log_sum_exp:
+            return answer.log_sum_exp;
+        case AnswerPart::d_query:
+            return answer.d_query;
+        case AnswerPart::d_key:
+            return answer.d_key;
+        case AnswerPart::d_value:
+            return answer.d_value;
+        case AnswerPart::d_bias:
+            return answer.d_bias;
+        default:
+            return answer.d_sinks;
+    }
 }
 
 inline const char* name_of(AnswerPart part) {
