@@ -18,9 +18,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include <ring_attention/attention/operator.hpp>
 #include <ring_attention/core/tensor.hpp>
 #include <ring_attention/io/safetensors.hpp>
-#include <ring_attention/attention/operator.hpp>
 
 namespace {
 
@@ -35,6 +35,20 @@ ra::AttentionOptions options_of(const json& given) {
             options.causal = value.get<bool>();
         else if (name == "num_chunks")
             options.num_chunks = value.get<ra::Index>();
+        else if (name == "window")
+            options.window = value.get<ra::Index>();
+        else if (name == "prefix")
+            options.prefix = value.get<ra::Index>();
+        else if (name == "document_starts")
+            options.document_starts = value.get<std::vector<ra::Index>>();
+        else if (name == "lengths")
+            options.lengths = value.get<std::vector<ra::Index>>();
+        else if (name == "scale")
+            options.scale = value.get<double>();
+        else if (name == "softcap")
+            options.softcap = value.get<double>();
+        else if (name == "query_offset")
+            options.query_offset = value.get<ra::Index>();
         else
             throw ra::Error("AttentionOptions has no " + name);
     return options;
@@ -77,11 +91,13 @@ void answer(const ra::SafetensorsFile& file, const std::string& call, Results<T>
     const auto tensor = [&](const char* name) { return tensor_of<T>(file, call + "/" + name); };
     const auto q = tensor("query"), k = tensor("key"), v = tensor("value");
     const auto bias = tensor("bias"), d_output = tensor("d_output");
-    if (bias.size() > 0) throw ra::Error("attention takes no bias");
+    ra::AttentionTerms<T> terms;
+    if (bias.size() > 0) terms.bias = &bias;
 
-    const auto result = ra::attention(q, k, v, options);
+    const auto result = ra::attention(q, k, v, options, terms);
     if (d_output.size() > 0) {
-        const auto gradient = ra::attention_backward(d_output, q, k, v, result, options);
+        const auto gradient = ra::attention_backward(d_output, q, k, v, result, options, terms);
+        if (bias.size() > 0) results.add(call + "/d_bias", gradient.bias);
         results.add(call + "/d_query", gradient.query);
         results.add(call + "/d_key", gradient.key);
         results.add(call + "/d_value", gradient.value);
