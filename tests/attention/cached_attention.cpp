@@ -19,29 +19,31 @@ namespace {
 template <class T>
 void check_portions(ra::Index head_dim, const std::vector<ra::Index>& sizes) {
     const std::array<ra::Index, 4> shape{2, 3, 200, head_dim};
-    const ra::HeadShape heads{shape[0], shape[1], head_dim};
+    const ra::Share all(ra::ChunkLayout(200, 1), 0, 1);
+    const ra::AttentionPlan plan =
+        ra::plan_of<T>({}, all, all, {shape[0], shape[1], shape[1], head_dim, head_dim});
     const auto query = tensors::normal<T>(shape, 1, 3), key = tensors::normal<T>(shape, 2, 3),
                value = tensors::normal<T>(shape, 3);
     const auto expected = ra::attention(query, key, value).output;
     ra::Tensor<T, 4> output(shape);
     const auto at = [&](auto* numbers, const ra::TokenPositions& tokens) {
-        return ra::HeadsView<std::remove_pointer_t<decltype(numbers)>>::head_by_head(numbers, heads, 200,
-                                                                                     head_dim)
+        return ra::HeadsView<std::remove_pointer_t<decltype(numbers)>>::head_by_head(
+                   numbers, shape[1], 200, head_dim)
             .middle_tokens(tokens.first, tokens.count);
     };
-    ra::KeyValueCache<T> cache(heads);
+    ra::KeyValueCache<T> cache(plan.heads);
     ra::TokenPositions next;
     for (const ra::Index size : sizes) {
         next = {next.first + next.count, size};
-        cache.reserve(next.first + size, next.first);
+        cache.make_room(next, next.first + size, 200);
         const auto keep = cache.at(next);
-        for (ra::Index head = 0; head < heads.batch_heads(); ++head)
+        for (ra::Index head = 0; head < plan.heads.batch_heads(); ++head)
             for (ra::Index i = 0; i < size; ++i) {
                 std::copy_n(&at(key.data(), next)(head)(i, 0), head_dim, &keep.key(head)(i, 0));
                 std::copy_n(&at(value.data(), next)(head)(i, 0), head_dim, &keep.value(head)(i, 0));
             }
-        ra::attend_to_cache<T>(at(query.data(), next), next, cache.up_to(next), at(output.data(), next),
-                               heads);
+        ra::attend_to_cache<T>(plan, {}, at(query.data(), next), next, cache.up_to(next),
+                               at(output.data(), next));
     }
     CHECK(compare::largest_difference(output, expected) < (std::is_same_v<T, float> ? 2e-6 : 1e-14));
 }
