@@ -31,8 +31,8 @@ void check_portions(ra::Index head_dim, const std::vector<ra::Index>& sizes, ra:
     const auto expected = ra::attention(query, key, value, options).output;
     ra::Tensor<T, 4> output(shape);
     const auto at = [&](auto* numbers, ra::Index heads, const ra::TokenPositions& tokens) {
-        return ra::HeadsView<std::remove_pointer_t<decltype(numbers)>>::head_by_head(
-                   numbers, heads, 200, head_dim)
+        return ra::HeadsView<std::remove_pointer_t<decltype(numbers)>>::head_by_head(numbers, heads, 200,
+                                                                                     head_dim)
             .middle_tokens(tokens.first, tokens.count);
     };
     ra::KeyValueCache<T> cache(plan.heads, window);
@@ -44,7 +44,8 @@ void check_portions(ra::Index head_dim, const std::vector<ra::Index>& sizes, ra:
         for (ra::Index head = 0; head < plan.heads.batch_key_value_heads(); ++head)
             for (ra::Index i = 0; i < size; ++i) {
                 std::copy_n(&at(key.data(), key_shape[1], next)(head)(i, 0), head_dim, &keep.key(head)(i, 0));
-                std::copy_n(&at(value.data(), key_shape[1], next)(head)(i, 0), head_dim, &keep.value(head)(i, 0));
+                std::copy_n(&at(value.data(), key_shape[1], next)(head)(i, 0), head_dim,
+                            &keep.value(head)(i, 0));
             }
         ra::attend_to_cache<T>(plan, {}, at(query.data(), shape[1], next), next, cache.up_to(next),
                                at(output.data(), shape[1], next));

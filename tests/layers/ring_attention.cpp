@@ -110,10 +110,9 @@ TEST_CASE("ring attention layer: finite differences of groups, window, soft cap,
 TEST_CASE("ring attention layer: finite differences where tokens see those behind them") {
     using MultiQuery = ra::RingAttention<double, multi_query>;
     support::check_layer<MultiQuery>({.batch = 2, .seq_len = 5, .num_seats = 2});
-    support::check_layer<MultiQuery>(
-        {.batch = 2,
-         .seq_len = 5,
-         .num_seats = 2,
-         .sequences = {.document_starts = {0, 3}, .lengths = {4, 0}}});
+    support::check_layer<MultiQuery>({.batch = 2,
+                                      .seq_len = 5,
+                                      .num_seats = 2,
+                                      .sequences = {.document_starts = {0, 3}, .lengths = {4, 0}}});
     support::check_layer<ra::RingAttention<double, all_near>>({.batch = 1, .seq_len = 5, .num_seats = 2});
 }

@@ -69,8 +69,7 @@ Run<Model> run_alone(const Model& model, const ra::Tensor<float, 3>& x, const ra
     typename Model::Cache cache;
     auto gradient = ra::zeros_like(model);
     Run<Model> run;
-    run.output =
-        training ? model.forward(x, cache, sequences, dropout) : model.forward(x, cache, sequences);
+    run.output = training ? model.forward(x, cache, sequences, dropout) : model.forward(x, cache, sequences);
     run.d_input = model.backward(d_output_for<Model>(run.output), cache, gradient);
     run.gradient = support::parameters_of<float>(gradient);
     return run;
@@ -109,15 +108,18 @@ void check_ranks(const ra::Sequences& sequences) {
         });
 }
 
-ra::Sequences packed() { return {.document_starts = {0, 3, 4, 15}, .lengths = {23, 9}}; }
+ra::Sequences packed() {
+    return {.document_starts = {0, 3, 4, 15}, .lengths = {23, 9}};
+}
 
 /// The gradients of `parts` together, up to rounding.
 void check_sum(const oracle::Parameters<float>& whole, const std::vector<oracle::Parameters<float>>& parts) {
-    for (const auto& [name, numbers] : whole) {
-        CAPTURE(name);
+    for (const auto& parameter : whole) {
+        const auto& numbers = parameter.second;
+        CAPTURE(parameter.first);
         std::vector<double> sum(numbers.size());
         for (const auto& part : parts)
-            for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += double(part.at(name)[i]);
+            for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += double(part.at(parameter.first)[i]);
         CHECK(compare::largest_difference(numbers, sum) < 2e-5);
     }
 }

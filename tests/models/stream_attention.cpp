@@ -21,8 +21,13 @@ using Sequences = ra::Tensor<double, 3>;
 
 constexpr ra::AttentionLayerOptions grouped{.width = 4, .heads = 4, .key_value_heads = 2, .sinks = true};
 constexpr ra::AttentionLayerOptions near{.width = 4, .heads = 2, .window = 5, .softcap = 1.5f};
-constexpr ra::AttentionLayerOptions multi_query{
-    .width = 4, .heads = 2, .key_value_heads = 1, .head_width = 3, .window = 70, .scale = 0.7f, .sinks = true};
+constexpr ra::AttentionLayerOptions multi_query{.width = 4,
+                                                .heads = 2,
+                                                .key_value_heads = 1,
+                                                .head_width = 3,
+                                                .window = 70,
+                                                .scale = 0.7f,
+                                                .sinks = true};
 
 using Body = ra::Sequential<ra::PositionalEncoding<double, 4>, ra::RingAttention<double, grouped>,
                             ra::RingAttention<double, near>, ra::RingAttention<double, multi_query>>;
@@ -71,8 +76,8 @@ Sequences push(Stream& stream, const Sequences& x, const std::vector<ra::Index>&
 
 }  // namespace
 
-static_assert(!ra::StreamingLayer<
-              ra::RingAttention<float, ra::AttentionLayerOptions{.width = 4, .causal = false}>>);
+static_assert(
+    !ra::StreamingLayer<ra::RingAttention<float, ra::AttentionLayerOptions{.width = 4, .causal = false}>>);
 static_assert(!ra::StreamingLayer<ra::Block<float, ra::BlockOptions{.width = 4, .causal = false}>>);
 
 TEST_CASE("stream: with windows, groups, soft caps and sinks it gives the whole forward pass") {

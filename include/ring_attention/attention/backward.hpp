@@ -19,9 +19,9 @@ struct SeatGradientViews {
     KeyValues<const T> key_value;
     SeatHeads<T> d_query;
     KeyValues<T> d_key_value;
-    SeatHeads<T> d_bias{};        ///< empty: not wanted
+    SeatHeads<T> d_bias{};         ///< empty: not wanted
     List<std::span<T>> d_sinks{};  ///< [heads], of each seat or the same for several; empty: not wanted
-    bool bias_is_shared = false;  ///< by several heads or batch entries
+    bool bias_is_shared = false;   ///< by several heads or batch entries
 };
 
 namespace detail {

@@ -10,8 +10,8 @@
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// Adds to each token sin(p f) and cos(p f) of its position p in its document, for frequencies f =
-/// 10000^(-2i/Width), i = 0 ... (Vaswani et al. 2017, 1706.03762, section 3.5): no parameters, and no bound on
-/// the length.
+/// 10000^(-2i/Width), i = 0 ... (Vaswani et al. 2017, 1706.03762, section 3.5): no parameters, and no bound
+/// on the length.
 template <class T, Index Width>
 struct PositionalEncoding {
     using Scalar = T;

@@ -52,7 +52,7 @@ struct CheckedAttention {
 
     static constexpr Index heads = counts ? o.heads : 1;
     static constexpr Index key_value_heads = counts && o.key_value_heads > 0 ? o.key_value_heads : heads;
-    static constexpr Index head_width = !counts           ? 1
+    static constexpr Index head_width = !counts            ? 1
                                         : o.head_width > 0 ? o.head_width
                                                            : std::max<Index>(1, o.width / heads);
     static constexpr Index width = counts ? o.width : 1;
@@ -145,19 +145,18 @@ struct RingAttention {
             gradients.for_each([&](RingAttention& gradient, IndexRange) {
                 d_sinks.push_back(detail::numbers_of(gradient.sinks));
             });
-        attend_backward<T>(
-            pass.ring, plan,
-            {{tokens, heads_of(cache.query.data(), tokens, pass), terms()},
-             heads_of(std::as_const(d).data(), tokens, pass),
-             heads_of(cache.out_proj.input.data(), tokens, pass),
-             head_by_head(cache.log_sum_exp.data(), tokens, pass.batch, heads, 1),
-             cache.key_value.views(),
-             part(0, heads),
-             key_values(plan.keys, part(query_width, key_value_heads),
-                        part(query_width + key_value_width, key_value_heads)),
-             {},
-             d_sinks},
-            cache.key_value);
+        attend_backward<T>(pass.ring, plan,
+                           {{tokens, heads_of(cache.query.data(), tokens, pass), terms()},
+                            heads_of(std::as_const(d).data(), tokens, pass),
+                            heads_of(cache.out_proj.input.data(), tokens, pass),
+                            head_by_head(cache.log_sum_exp.data(), tokens, pass.batch, heads, 1),
+                            cache.key_value.views(),
+                            part(0, heads),
+                            key_values(plan.keys, part(query_width, key_value_heads),
+                                       part(query_width + key_value_width, key_value_heads)),
+                            {},
+                            d_sinks},
+                           cache.key_value);
         return qkv.backward(std::move(d_projected), cache.qkv,
                             gradients.part([](auto& layer) -> auto& { return layer.qkv; }));
     }
@@ -221,8 +220,8 @@ struct RingAttention {
     /// Row number batch * tokens + token of a seat, from column `col` of [batch * tokens, key_value_width]
     /// on, up to the end of the head.
     static T* piece(const HeadsView<T>& heads_of_seat, Index row, Index col) {
-        return &heads_of_seat(row / heads_of_seat.tokens * key_value_heads +
-                              col / head_width)(row % heads_of_seat.tokens, col % head_width);
+        return &heads_of_seat(row / heads_of_seat.tokens * key_value_heads + col / head_width)(
+            row % heads_of_seat.tokens, col % head_width);
     }
 
     /// The tokens that ask, at each seat.

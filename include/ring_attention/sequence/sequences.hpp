@@ -9,8 +9,8 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// What there is to know of a batch of sequences beside its tokens.
 struct Sequences {
-    /// Positions at which a document begins, rising, the first 0: a token sees its own document, and positions
-    /// count from its start. Of all batch entries; empty: one document.
+    /// Positions at which a document begins, rising, the first 0: a token sees its own document, and
+    /// positions count from its start. Of all batch entries; empty: one document.
     std::vector<Index> document_starts = {};
     /// How many tokens of each batch entry are true; padding behind them is seen by none. Empty: all.
     std::vector<Index> lengths = {};
