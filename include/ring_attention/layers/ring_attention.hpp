@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <limits>
-#include <string>
+#include <span>
 #include <type_traits>
 
 #include <ring_attention/attention/backward.hpp>
