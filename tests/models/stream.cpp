@@ -21,8 +21,9 @@ namespace {
 
 /// Two attention layers of width 6 and one of width 4, with other heads.
 using Block = ra::Block<double, ra::BlockOptions{.width = 6, .heads = 2, .dropout = 0.25f}>;
-using Body = ra::Sequential<ra::Dense<double, 4, 6>, ra::PositionalEncoding<double, 6>, ra::Stack<Block, 2>,
-                            ra::Dense<double, 6, 4>, ra::RingAttention<double, 4, 4>, ra::Gelu<double, 4>>;
+using Body = ra::Sequential<
+    ra::Dense<double, 4, 6>, ra::PositionalEncoding<double, 6>, ra::Stack<Block, 2>, ra::Dense<double, 6, 4>,
+    ra::RingAttention<double, ra::AttentionLayerOptions{.width = 4, .heads = 4}>, ra::Gelu<double, 4>>;
 template <ra::Output output>
 using Composed = ra::Model<Body, 3, output>;
 using All = Composed<ra::Output::all>;

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 #include <ring_attention/attention/backward_travel.hpp>
 #include <ring_attention/attention/forward.hpp>
 #include <ring_attention/attention/head_backward.hpp>
 #include <ring_attention/kernels/reduce.hpp>
-#include <ring_attention/ring/sum_in_seat_order.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
@@ -19,9 +19,9 @@ struct SeatGradientViews {
     KeyValues<const T> key_value;
     SeatHeads<T> d_query;
     KeyValues<T> d_key_value;
-    SeatHeads<T> d_bias{};        ///< empty: not wanted
-    std::span<T> d_sinks{};       ///< [heads]; empty: not wanted
-    bool bias_is_shared = false;  ///< by several heads or batch entries
+    SeatHeads<T> d_bias{};         ///< empty: not wanted
+    List<std::span<T>> d_sinks{};  ///< [heads], of each seat or the same for several; empty: not wanted
+    bool bias_is_shared = false;   ///< by several heads or batch entries
 };
 
 namespace detail {
@@ -42,16 +42,14 @@ List<RowVector<T>> row_dots(const AttentionPlan& plan, const SeatGradientViews<T
     return dots;
 }
 
-/// d_sinks += - sum over batch entries and queries of exp(sink - log_sum_exp) rowsum(d_output output), a seat
-/// after the other, whatever rank it is of.
-template <class T, Ring R>
-void add_sink_gradients(R& ring, const AttentionPlan& plan, const SeatGradientViews<T>& views,
+/// d_sinks += - sum over batch entries and queries of exp(sink - log_sum_exp) rowsum(d_output output), one
+/// full sum a seat, a seat after the other.
+template <class T>
+void add_sink_gradients(const AttentionPlan& plan, const SeatGradientViews<T>& views,
                         const List<RowVector<T>>& dots) {
     const Index heads = plan.heads.heads;
-    List<RowVector<T>> of_seats;
-    for (std::size_t seat = 0; seat < dots.size(); ++seat) {
+    for (std::size_t seat = 0; seat < views.d_sinks.size(); ++seat) {
         const Index tokens = views.queries.tokens[seat].count;
-        RowVector<T>& sums = of_seats.emplace_back(heads);
         parallel_for(heads, [&](Index head) {
             double sum = 0;
             for (Index batch_head = head; batch_head < plan.heads.batch_heads(); batch_head += heads)
@@ -60,12 +58,9 @@ void add_sink_gradients(R& ring, const AttentionPlan& plan, const SeatGradientVi
                     const double weight = std::exp(double(views.queries.terms.sinks[head]) - log_sum_exp);
                     if (weight > 0) sum -= weight * double(dots[seat][batch_head * tokens + i]);
                 }
-            sums[head] = T(sum);
+            views.d_sinks[seat][std::size_t(head)] += T(sum);
         });
     }
-    List<JoinedSpan<const T>> contributions;
-    for (const RowVector<T>& of_seat : of_seats) contributions.emplace_back(numbers_of(of_seat));
-    add_in_seat_order(ring, JoinedSpan<T>(views.d_sinks), contributions);
 }
 
 /// All queries of a head at a seat with all keys and values of a head at a seat: to a query, keys come in
@@ -192,7 +187,7 @@ template <class T, Ring R>
 void attend_backward(R& ring, const AttentionPlan& plan, const SeatGradientViews<T>& own,
                      const KeyValueMessage<T>& sent) {
     const List<RowVector<T>> dots = detail::row_dots<T>(plan, own);
-    if (!own.d_sinks.empty()) detail::add_sink_gradients<T>(ring, plan, own, dots);
+    detail::add_sink_gradients<T>(plan, own, dots);
     const auto meet = [&](const detail::HopVisit& visit, const IndexRange& heads,
                           const KeyValues<const T>& visitors, const KeyValues<T>& d_visitors) {
         const auto span = detail::compute_span(ring, plan, visit.hop);

@@ -6,8 +6,8 @@
 #include <ring_attention/attention/backward.hpp>
 #include <ring_attention/attention/options.hpp>
 #include <ring_attention/attention/seated_tensor.hpp>
-#include <ring_attention/core/fingerprint.hpp>
 #include <ring_attention/ring/local_ring.hpp>
+#include <ring_attention/ring/sum_in_seat_order.hpp>
 #include <ring_attention/sequence/agreement.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
@@ -42,14 +42,6 @@ namespace detail {
 
 template <class T>
 using Terms = std::type_identity_t<AttentionTerms<T>>;
-
-/// What must be alike on all ranks but is too long to be told.
-inline Agreed agreed_numbers(const char* name, auto* numbers, std::size_t count) {
-    return agreed_fingerprint(name, fingerprint(std::as_bytes(std::span(numbers, count))));
-}
-inline Agreed agreed_numbers(const char* name, const auto& vector) {
-    return agreed_numbers(name, vector.data(), vector.size());
-}
 
 /// The plan that all ranks agree on. Throws the same on all ranks, but where the shapes on one do not fit
 /// each other.
@@ -110,8 +102,7 @@ class OperatorInputs {
     OperatorInputs(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
                    const AttentionTerms<T>& terms, const AttentionPlan& plan)
         : query_(seated(q, plan.queries)), key_(seated(k, plan.keys)), value_(seated(v, plan.keys)) {
-        for (Index seat = 0; seat < plan.queries.num_seats(); ++seat)
-            queries_.tokens.push_back(plan.query_tokens(seat));
+        queries_.tokens = query_tokens(plan);
         queries_.query = query_.seats();
         queries_.terms.function = terms.function;
         if (terms.sinks) queries_.terms.sinks = terms.sinks->data();
@@ -119,9 +110,7 @@ class OperatorInputs {
             bias_.push_back(seated(*terms.bias, plan.queries));
             queries_.terms.bias = as_bias(bias_[0], plan, *terms.bias);
         }
-        for (Index seat = 0; seat < plan.keys.num_seats(); ++seat)
-            key_value_.push_back(
-                {plan.keys.tokens(seat), key_.seats()[std::size_t(seat)], value_.seats()[std::size_t(seat)]});
+        key_value_ = key_values(plan.keys, key_.seats(), value_.seats());
         if (plan.keys.ranks() > 1) make_message(plan);
     }
 
@@ -228,19 +217,26 @@ AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tens
                d_value = detail::seated(gradient.value, plan.keys);
     List<detail::SeatedTensor<T>> d_bias;
     if (terms.bias) d_bias.push_back(detail::seated(gradient.bias, plan.queries));
-    KeyValues<T> d_key_value;
-    for (std::size_t seat = 0; seat < d_key.seats().size(); ++seat)
-        d_key_value.push_back({plan.keys.tokens(Index(seat)), d_key.seats()[seat], d_value.seats()[seat]});
+    List<RowVector<T>> d_sinks;  // a seat's
+    List<std::span<T>> d_sinks_at_seats;
+    for (std::size_t seat = 0; terms.sinks && seat < d_query.seats().size(); ++seat)
+        d_sinks.emplace_back(RowVector<T>::Zero(plan.heads.heads));
+    for (RowVector<T>& of_seat : d_sinks) d_sinks_at_seats.push_back(detail::numbers_of(of_seat));
     attend_backward<T>(
         ring, plan,
         {inputs.queries(), detail::seated(d_output, plan.queries).seats(),
          detail::seated(result.output, plan.queries).seats(),
          detail::seated(result.log_sum_exp, plan.queries).seats(), inputs.key_value(), d_query.seats(),
-         d_key_value,
+         key_values(plan.keys, d_key.seats(), d_value.seats()),
          terms.bias ? detail::OperatorInputs<T>::as_bias(d_bias[0], plan, gradient.bias) : SeatHeads<T>(),
-         std::span<T>(gradient.sinks.data(), std::size_t(gradient.sinks.size())),
+         d_sinks_at_seats,
          terms.bias && gradient.bias.dimension(0) * gradient.bias.dimension(1) < plan.heads.batch_heads()},
         inputs.message());
+    if (terms.sinks) {
+        List<JoinedSpan<const T>> contributions;
+        for (const RowVector<T>& of_seat : d_sinks) contributions.emplace_back(detail::numbers_of(of_seat));
+        add_in_seat_order(ring, JoinedSpan<T>(detail::numbers_of(gradient.sinks)), contributions);
+    }
     for (const auto* tensor : {&d_query, &d_key, &d_value}) tensor->leave();
     for (const auto& tensor : d_bias) tensor.leave();
     return gradient;

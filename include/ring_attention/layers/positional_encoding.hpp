@@ -9,8 +9,9 @@
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-/// Adds to each token sin(p f) and cos(p f) of its global position p, for frequencies f = 10000^(-2i/Width),
-/// i = 0 ... (Vaswani et al. 2017, 1706.03762, section 3.5): no parameters, and no bound on the length.
+/// Adds to each token sin(p f) and cos(p f) of its position p in its document, for frequencies f =
+/// 10000^(-2i/Width), i = 0 ... (Vaswani et al. 2017, 1706.03762, section 3.5): no parameters, and no bound
+/// on the length.
 template <class T, Index Width>
 struct PositionalEncoding {
     using Scalar = T;
@@ -26,7 +27,9 @@ struct PositionalEncoding {
             const TokenPositions tokens = pass.share.tokens(seat);
             const IndexRange rows = rows_of_seat(pass.share, pass.batch, seat);
             parallel_rows(tokens.count, [&](Index token) {
-                const std::array<T, std::size_t(Width)> encoding = encoding_of(tokens.position(token));
+                const Index position = tokens.position(token);
+                const std::array<T, std::size_t(Width)> encoding =
+                    encoding_of(position - pass.document_start(position));
                 for (Index b = 0; b < pass.batch; ++b)
                     add(encoding.data(), &x(rows.first + b * tokens.count + token, 0), Width);
             });
