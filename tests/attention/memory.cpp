@@ -25,14 +25,14 @@ constexpr double block = double(numbers_of_rank) * sizeof(float);
 /// The layer's own tensors on a rank of one seat.
 struct LayerTensors {
     ra::KeyValueMessage<float> key_value, d_key_value;
-    ra::RowVector<float> query, output, d_output, d_query, log_sum_exp;
+    ra::RowVector<float> query, output, d_output, d_query, log_sum_exp, log_sum_exp_rest;
 
     explicit LayerTensors(const ra::Share& share) : key_value(share, shape), d_key_value(share, shape) {
         key_value.set_zero();
         d_key_value.set_zero();
         for (auto* tensor : {&query, &output, &d_output, &d_query})
             *tensor = ra::RowVector<float>::Constant(numbers_of_rank, 0.01f);
-        log_sum_exp = ra::RowVector<float>::Zero(tokens_of_rank * shape.heads);
+        log_sum_exp = log_sum_exp_rest = ra::RowVector<float>::Zero(tokens_of_rank * shape.heads);
     }
 
     template <class T>
@@ -47,7 +47,8 @@ void forward(ra::ThreadRing& ring, const ra::Share& share, const ra::Mask& mask,
                       {tokens, LayerTensors::heads<const float>(own.query.data(), shape.head_dim)},
                       std::as_const(own.key_value).views(), own.key_value,
                       {LayerTensors::heads(own.output.data(), shape.head_dim),
-                       LayerTensors::heads(own.log_sum_exp.data(), 1)});
+                       LayerTensors::heads(own.log_sum_exp.data(), 1),
+                       LayerTensors::heads(own.log_sum_exp_rest.data(), 1)});
 }
 
 void backward(ra::ThreadRing& ring, const ra::Share& share, const ra::Mask& mask, LayerTensors& own) {
@@ -57,8 +58,9 @@ void backward(ra::ThreadRing& ring, const ra::Share& share, const ra::Mask& mask
     ra::attend_backward<float>(
         ring, share, shape, mask,
         {heads(own.query, shape.head_dim), heads(own.d_output, shape.head_dim),
-         heads(own.output, shape.head_dim), heads(own.log_sum_exp, 1), std::as_const(own.key_value).views(),
-         LayerTensors::heads(own.d_query.data(), shape.head_dim), own.d_key_value.views()},
+         heads(own.output, shape.head_dim), heads(own.log_sum_exp, 1), heads(own.log_sum_exp_rest, 1),
+         std::as_const(own.key_value).views(), LayerTensors::heads(own.d_query.data(), shape.head_dim),
+         own.d_key_value.views()},
         own.key_value);
 }
 

@@ -13,6 +13,7 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 template <class T>
 struct SeatGradientViews {
     SeatHeads<const T> query, d_output, output, log_sum_exp;
+    SeatHeads<const T> log_sum_exp_rest;  ///< empty where there is none
     KeyValues<const T> key_value;
     SeatHeads<T> d_query;
     KeyValues<T> d_key_value;
@@ -75,12 +76,14 @@ void meet_backward(const Visit& visit, const Share& share, const HeadShape& shap
         const KeyValueView<const T>& keys = visitors[std::size_t(key_seat)];
         const KeyValueView<T>& d_keys = d_visitors[std::size_t(key_seat)];
         const TokenPositions tokens = share.tokens(query_seat);
-        const QueryGradient<T> queries{own.query[seat](head),
-                                       own.d_output[seat](head),
-                                       own.log_sum_exp[seat](head).data,
-                                       dots[seat].data() + head * tokens.count,
-                                       tokens,
-                                       own.d_query[seat](head)};
+        const QueryGradient<T> queries{
+            own.query[seat](head),
+            own.d_output[seat](head),
+            own.log_sum_exp[seat](head).data,
+            own.log_sum_exp_rest.empty() ? nullptr : own.log_sum_exp_rest[seat](head).data,
+            dots[seat].data() + head * tokens.count,
+            tokens,
+            own.d_query[seat](head)};
         const KeyValueGradient<T> chunk{keys.key(head_of_these), keys.value(head_of_these), keys.tokens,
                                         d_keys.key(head_of_these), d_keys.value(head_of_these)};
         const Index first = query_block * Block::queries, first_key = key_block * Block::keys;

@@ -1,8 +1,5 @@
 #pragma once
 
-#include <limits>
-#include <new>
-
 #include <ring_attention/attention/heads.hpp>
 #include <ring_attention/core/types.hpp>
 
@@ -21,9 +18,9 @@ class KeyValueCache {
     /// memory.
     void reserve(Index tokens, Index used) {
         if (tokens <= room_) return;
-        const Index bytes_a_token = shape_.batch_heads() * shape_.head_dim * Index(sizeof(T));
-        if (tokens > std::numeric_limits<Index>::max() / bytes_a_token) throw std::bad_alloc();
-        Matrix<T> keys(shape_.batch_heads() * tokens, shape_.head_dim), values(keys.rows(), keys.cols());
+        using detail::product_of_sizes;
+        const Index heads = product_of_sizes(shape_.batch, shape_.heads);
+        Matrix<T> keys(product_of_sizes(heads, tokens), shape_.head_dim), values(keys.rows(), keys.cols());
         for (Index batch_head = 0; batch_head < shape_.batch_heads(); ++batch_head) {
             keys.middleRows(batch_head * tokens, used) = keys_.middleRows(batch_head * room_, used);
             values.middleRows(batch_head * tokens, used) = values_.middleRows(batch_head * room_, used);

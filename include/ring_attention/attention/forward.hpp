@@ -22,7 +22,8 @@ struct SeatQueries {
 template <class T>
 struct SeatAttention {
     SeatHeads<T> output;
-    SeatHeads<T> log_sum_exp;  ///< of width 1
+    SeatHeads<T> log_sum_exp;       ///< of width 1
+    SeatHeads<T> log_sum_exp_rest;  ///< alike; empty where nobody wants it
 };
 
 namespace detail {
@@ -120,7 +121,8 @@ void attend(R& ring, const Share& share, const HeadShape& shape, const Mask& mas
             }
         }
         if (visit.last)
-            block.finish(rows(result.output), rows(result.log_sum_exp).data);
+            block.finish(rows(result.output), rows(result.log_sum_exp).data,
+                         result.log_sum_exp_rest.empty() ? nullptr : rows(result.log_sum_exp_rest).data);
         else
             block.suspend(rows(result.output), so_far.maximum[seat].data() + at,
                           so_far.sum[seat].data() + at);

@@ -28,6 +28,7 @@ struct QueryGradient {
     MatrixView<const T> query;     // (M, D)
     MatrixView<const T> d_output;  // (M, D)
     const T* log_sum_exp;          // (M)
+    const T* log_sum_exp_rest;     // (M) or none
     const T* d_output_dot_output;  // (M) rowsum(d_output output)
     TokenPositions tokens;
     MatrixView<T> d_query;  // (M, D) added to
@@ -36,6 +37,7 @@ struct QueryGradient {
         return {query.middle_rows(first, count),
                 d_output.middle_rows(first, count),
                 log_sum_exp + first,
+                log_sum_exp_rest ? log_sum_exp_rest + first : nullptr,
                 d_output_dot_output + first,
                 tokens.middle(first, count),
                 d_query.middle_rows(first, count)};
@@ -65,7 +67,8 @@ class BackwardQueries {
 
     struct Memory {
         T *query, *d_output;                       // a tile behind the other: (D, lanes) each
-        T *log_sum_exp, *dot;                      // (M)
+        T* dot;                                    // (M)
+        T *scale, *shift, *unit, *rest;            // (M) P = 2^((score scale - shift) unit - rest)
         T *weights, *d_scores;                     // (N, max_queries)
         T *query_rows, *d_output_rows, *key_rows;  // packed, if need be
 
@@ -73,11 +76,13 @@ class BackwardQueries {
             const Index tile = head_dim * max_queries, scores = Tile::keys * max_queries,
                         rows = packed_size<T>(max_queries, head_dim),
                         keys = packed_size<T>(Tile::keys, head_dim);
-            T* next =
-                workspace<T, Workspace::attention>().require(2 * (tile + max_queries + scores + rows) + keys);
+            T* next = workspace<T, Workspace::attention>().require(2 * (tile + scores + rows) +
+                                                                   5 * max_queries + keys);
             const auto take = [&](Index count) { return std::exchange(next, next + count); };
             query = take(tile), d_output = take(tile);
-            log_sum_exp = take(max_queries), dot = take(max_queries);
+            dot = take(max_queries);
+            scale = take(max_queries), shift = take(max_queries);
+            unit = take(max_queries), rest = take(max_queries);
             weights = take(scores), d_scores = take(scores);
             query_rows = take(rows), d_output_rows = take(rows), key_rows = take(keys);
         }
@@ -100,7 +105,11 @@ class BackwardQueries {
         for (Index i = 0; i < max_queries; ++i) {
             // A query that saw nothing has the weights exp(-infinity), as have lanes without a query.
             const T given = i < num_queries() ? queries.log_sum_exp[i] : -infinity;
-            memory_.log_sum_exp[i] = given == -infinity ? infinity : given;
+            const bool base2 = queries.log_sum_exp_rest && has_rest(given);
+            memory_.scale[i] = base2 ? base2_scale(scale) : scale;
+            memory_.shift[i] = base2 ? base2_log_sum_exp(given) : given == -infinity ? infinity : given;
+            memory_.unit[i] = base2 ? T(1) : std::numbers::log2e_v<T>;
+            memory_.rest[i] = base2 ? queries.log_sum_exp_rest[i] : T(0);
             memory_.dot[i] = i < num_queries() ? queries.d_output_dot_output[i] : T(0);
         }
     }
@@ -164,19 +173,22 @@ class BackwardQueries {
     /// Keys [key, end): S^T becomes P^T and dP^T becomes dS^T; masked(lane, key, x) is x, or 0.
     template <int vectors>
     void softmax_backward(Index first, Index key, Index end, auto&& masked) {
-        Simd<T> minus_log_sum_exp[vectors], dot[vectors];
+        Simd<T> own_scale[vectors], minus_shift[vectors], unit[vectors], minus_rest[vectors], dot[vectors];
         unrolled<vectors>([&](auto v) {
-            minus_log_sum_exp[v] = -Simd<T>::load(memory_.log_sum_exp + first + v * Simd<T>::width);
-            dot[v] = Simd<T>::load(memory_.dot + first + v * Simd<T>::width);
+            const Index at = first + v * Simd<T>::width;
+            own_scale[v] = Simd<T>::load(memory_.scale + at), unit[v] = Simd<T>::load(memory_.unit + at);
+            minus_shift[v] = -Simd<T>::load(memory_.shift + at);
+            minus_rest[v] = -Simd<T>::load(memory_.rest + at);
+            dot[v] = Simd<T>::load(memory_.dot + at);
         });
-        const Simd<T> scale(scale_), log2e(std::numbers::log2e_v<T>);
+        const Simd<T> scale(scale_);
         for (; key < end; ++key)
             unrolled<vectors>([&](auto v) {
                 constexpr int lane = v * Simd<T>::width;
                 T* const weight = memory_.weights + key * max_queries + first + lane;
                 T* const d_score = memory_.d_scores + key * max_queries + first + lane;
-                const Simd<T> x = fma(Simd<T>::load(weight), scale, minus_log_sum_exp[v]);
-                const Simd<T> p = exp2_weight(x * log2e);
+                const Simd<T> x = fma(Simd<T>::load(weight), own_scale[v], minus_shift[v]);
+                const Simd<T> p = exp2_weight(fma(x, unit[v], minus_rest[v]));
                 masked(std::integral_constant<int, lane>{}, key, p).store(weight);
                 masked(std::integral_constant<int, lane>{}, key,
                        p * (Simd<T>::load(d_score) - dot[v]) * scale)

@@ -100,7 +100,7 @@ class QueryBlock {
 
     /// query: (M, D); `tokens` are their places. scale: of the scores.
     QueryBlock(MatrixView<const T> query, const TokenPositions& tokens, T scale)
-        : tokens_(tokens), head_dim_(query.cols), scale_(T(double(scale) * std::numbers::log2e)) {
+        : tokens_(tokens), head_dim_(query.cols), scale_(detail::base2_scale(scale)) {
         query_ = detail::workspace<T, detail::Workspace::attention>().require(
             (2 * head_dim_ + 2 + Tile::keys + 2) * max_queries);
         output_ = query_ + head_dim_ * max_queries;
@@ -136,10 +136,14 @@ class QueryBlock {
     }
 
     /// After the last chunk: output (M, D) is the mean of the values, log_sum_exp (M) that of the scores. A
-    /// query that has seen nothing gets output 0 and -infinity.
-    void finish(MatrixView<T> output, T* log_sum_exp) {
+    /// query that has seen nothing gets output 0 and -infinity. log_sum_exp_rest (M), if wanted, is what
+    /// backward needs beside it; see there.
+    void finish(MatrixView<T> output, T* log_sum_exp, T* log_sum_exp_rest = nullptr) {
         for (Index i = 0; i < tokens_.count; ++i)
             log_sum_exp[i] = T(double(maximum_[i]) * std::numbers::ln2 + std::log(double(sum_[i])));
+        if (log_sum_exp_rest)
+            for (Index i = 0; i < tokens_.count; ++i)
+                log_sum_exp_rest[i] = detail::log_sum_exp_rest(log_sum_exp[i], maximum_[i], sum_[i]);
         detail::for_each_tile<T>(tokens_.count, [&](auto, Index first, Index) {
             for (Index lane = first; lane < first + lanes; lane += Simd<T>::width) {
                 const Simd<T> sum = Simd<T>::load(sum_ + lane);

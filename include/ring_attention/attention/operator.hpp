@@ -21,6 +21,11 @@ template <class T>
 struct AttentionResult {
     Tensor<T, 4> output;       ///< [batch, heads, seq_len, head_dim]
     Tensor<T, 3> log_sum_exp;  ///< [batch, heads, seq_len], of the scaled scores that the query sees
+
+    /// [batch, heads, seq_len]: what backward needs beside a large log_sum_exp, which is rounded (in base 2);
+    /// 0 where it is below 64 in size. Left empty, backward's weights exp(score - log_sum_exp) are as inexact
+    /// as that.
+    Tensor<T, 3> log_sum_exp_rest{};
 };
 
 template <class T>
@@ -49,6 +54,7 @@ template <class T, Ring R>
 OperatorPlan plan_attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
                             const AttentionOptions& options, R& ring) {
     const auto& shape = q.dimensions();
+    require_countable("q", shape);
     require_shape("k", k.dimensions(), shape);
     require_shape("v", v.dimensions(), shape);
     if (shape[0] < 1 || shape[1] < 1 || shape[3] < 1)
@@ -155,8 +161,9 @@ KeyValueMessage<T> message_of(const KeyValues<const T>& key_value, const Operato
 
 /// Exact attention softmax(q k^T / sqrt(head_dim)) v by a ring of options.num_chunks seats (Liu, Zaharia,
 /// Abbeel 2023, arXiv 2310.01889). q, k, v: [batch, heads, seq_len, head_dim]; on several ranks, the tokens
-/// of this rank's Share. Throws ShapeError where shapes or num_chunks do not fit, RingError where there are
-/// more ranks than seats.
+/// of this rank's Share. It and its gradients are exact up to scores of 1e9 in size in float, 1e17 in double,
+/// as the products q k^T are. Throws ShapeError where shapes or num_chunks do not fit, RingError where there
+/// are more ranks than seats.
 template <class T, Ring R>
 AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
                              const AttentionOptions& options, R& ring) {
@@ -166,14 +173,15 @@ AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const
     const KeyValues<const T> key_value = detail::key_values(key.seats(), value.seats(), plan);
     const KeyValueMessage<T> travellers = detail::message_of<T>(key_value, plan);
     AttentionResult<T> result{Tensor<T, 4>(q.dimensions()),
+                              Tensor<T, 3>(q.dimension(0), q.dimension(1), q.dimension(2)),
                               Tensor<T, 3>(q.dimension(0), q.dimension(1), q.dimension(2))};
     const List<TokenPositions> tokens = plan.tokens();
     const auto output = detail::seated(result.output, plan),
-               log_sum_exp = detail::seated(result.log_sum_exp, plan);
+               log_sum_exp = detail::seated(result.log_sum_exp, plan),
+               log_sum_exp_rest = detail::seated(result.log_sum_exp_rest, plan);
     attend<T>(ring, plan.share, plan.shape, plan.mask, {tokens, query.seats()}, key_value, travellers,
-              {output.seats(), log_sum_exp.seats()});
-    output.leave();
-    log_sum_exp.leave();
+              {output.seats(), log_sum_exp.seats(), log_sum_exp_rest.seats()});
+    for (const auto* tensor : {&output, &log_sum_exp, &log_sum_exp_rest}) tensor->leave();
     return result;
 }
 
@@ -193,8 +201,11 @@ AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tens
                                         R& ring) {
     require_shape("d_output", d_output.dimensions(), q.dimensions());
     require_shape("result.output", result.output.dimensions(), q.dimensions());
-    require_shape("result.log_sum_exp", result.log_sum_exp.dimensions(),
-                  std::array<Index, 3>{q.dimension(0), q.dimension(1), q.dimension(2)});
+    const std::array<Index, 3> a_number_a_query{q.dimension(0), q.dimension(1), q.dimension(2)};
+    require_shape("result.log_sum_exp", result.log_sum_exp.dimensions(), a_number_a_query);
+    const bool rest = result.log_sum_exp_rest.size() > 0;
+    if (rest)
+        require_shape("result.log_sum_exp_rest", result.log_sum_exp_rest.dimensions(), a_number_a_query);
     const detail::OperatorPlan plan = detail::plan_attention(q, k, v, options, ring);
     const auto zeros = [&] {
         Tensor<T, 4> tensor(q.dimensions());
@@ -211,8 +222,9 @@ AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tens
     attend_backward<T>(
         ring, plan.share, plan.shape, plan.mask,
         {query.seats(), detail::seated(d_output, plan).seats(), detail::seated(result.output, plan).seats(),
-         detail::seated(result.log_sum_exp, plan).seats(), key_value, d_query.seats(),
-         detail::key_values(d_key.seats(), d_value.seats(), plan)},
+         detail::seated(result.log_sum_exp, plan).seats(),
+         rest ? detail::seated(result.log_sum_exp_rest, plan).seats() : SeatHeads<const T>(), key_value,
+         d_query.seats(), detail::key_values(d_key.seats(), d_value.seats(), plan)},
         travellers);
     for (const auto* tensor : {&d_query, &d_key, &d_value}) tensor->leave();
     return gradient;

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
+#include <limits>
+#include <numbers>
 #include <type_traits>
 
 #include <ring_attention/attention/mask.hpp>
@@ -52,6 +55,39 @@ struct VisibleKeys {
     /// them what is too much.
     Index scores_of(Index num_keys) const { return all < any ? std::min(num_keys, end_of_strips()) : any; }
 };
+
+// The logarithm of a sum of exponentials is as large as the largest score, and its rounding is an error of
+// all weights exp(score - log_sum_exp) alike: from scores of 1e4 in float they no longer add up to 1. The
+// largest score and the sum apart lose nothing. So where log_sum_exp is large, backward takes the scores to
+// base 2, as forward does and with the same rounding, and
+//   P = 2^(score scale2 - base2_log_sum_exp - log_sum_exp_rest),
+// where the two add up to maximum + log2(sum) of forward. Small ones stay as they are: there the rounding is
+// no more than that of exp itself.
+
+/// The scale of the scores in base 2.
+template <Real T>
+T base2_scale(T scale) {
+    return T(double(scale) * std::numbers::log2e);
+}
+
+/// Whether a log_sum_exp has a rest; one that is not finite has none.
+template <Real T>
+bool has_rest(T log_sum_exp) {
+    return std::abs(log_sum_exp) >= T(64) && std::abs(log_sum_exp) <= std::numeric_limits<T>::max();
+}
+
+/// A quotient, for a product might be contracted with what is subtracted from it, in one of two places.
+template <Real T>
+T base2_log_sum_exp(T log_sum_exp) {
+    return T(double(log_sum_exp) / std::numbers::ln2);
+}
+
+/// maximum: of the scores in base 2. sum: of 2^(score - maximum).
+template <Real T>
+T log_sum_exp_rest(T log_sum_exp, T maximum, T sum) {
+    if (!has_rest(log_sum_exp)) return T(0);
+    return T(double(maximum) - double(base2_log_sum_exp(log_sum_exp)) + std::log2(double(sum)));
+}
 
 /// Calls f(vectors, first, count) for the tiles of so many queries: `vectors`, a constant, is how many
 /// vectors the queries [first, first + count) fill.

@@ -31,7 +31,7 @@ struct RingAttention {
         typename Dense<T, Width, 3 * Width>::Cache qkv;
         Matrix<T> query;  // [tokens, Width]
         KeyValueMessage<T> key_value;
-        RowVector<T> log_sum_exp;  // [batch, heads, tokens] a seat
+        RowVector<T> log_sum_exp, log_sum_exp_rest;  // [batch, heads, tokens] a seat
         typename Dense<T, Width, Width>::Cache out_proj;
     };
 
@@ -44,18 +44,20 @@ struct RingAttention {
         const HeadShape shape{pass.batch, Heads, head_dim};
         KeyValueMessage<T> key_value(pass.share, shape);
         Matrix<T> query = project(x, pass, key_value.views()), merged(query.rows(), Width);
-        RowVector<T> log_sum_exp(query.rows() * Heads);
+        RowVector<T> log_sum_exp(query.rows() * Heads), log_sum_exp_rest(cache ? log_sum_exp.size() : 0);
         const List<TokenPositions> tokens = query_tokens(pass);
         attend<T>(
             pass.ring, pass.share, shape, Mask{},
             {tokens, heads_of(std::as_const(query).data(), tokens, shape, Width)},
             std::as_const(key_value).views(), std::as_const(key_value),
-            {heads_of(merged.data(), tokens, shape, Width), columns_of(log_sum_exp.data(), tokens, shape)});
+            {heads_of(merged.data(), tokens, shape, Width), columns_of(log_sum_exp.data(), tokens, shape),
+             cache ? columns_of(log_sum_exp_rest.data(), tokens, shape) : SeatHeads<T>()});
         if (cache) {
             cache->qkv.input = std::move(x);
             cache->query = std::move(query);
             cache->key_value = std::move(key_value);
             cache->log_sum_exp = std::move(log_sum_exp);
+            cache->log_sum_exp_rest = std::move(log_sum_exp_rest);
         }
         return merged;
     }
@@ -93,7 +95,8 @@ struct RingAttention {
                            {heads_of(cache.query.data(), tokens, shape, Width),
                             heads_of(std::as_const(d).data(), tokens, shape, Width),
                             heads_of(cache.out_proj.input.data(), tokens, shape, Width),
-                            columns_of(cache.log_sum_exp.data(), tokens, shape), cache.key_value.views(),
+                            columns_of(cache.log_sum_exp.data(), tokens, shape),
+                            columns_of(cache.log_sum_exp_rest.data(), tokens, shape), cache.key_value.views(),
                             third(0), d_key_value},
                            cache.key_value);
         return qkv.backward(std::move(d_projected), cache.qkv,
