@@ -66,7 +66,7 @@ struct Case : HeadCase<T> {
 template <class T>
 Gradient<T> run(const Case<T>& c, Index query_run = 1'000'000, Index key_run = 1'000'000) {
     Gradient<T> gradient(c.shape);
-    const ra::QueryGradient<T> queries{c.query.view(), c.d_output.view(), c.log_sum_exp.data(),
+    const ra::QueryGradient<T> queries{c.query.view(), c.d_output.view(), c.log_sum_exp.data(), nullptr,
                                        c.dot.data(),   c.shape.queries,   gradient.query.view()};
     const ra::KeyValueGradient<T> keys{c.key.view(), c.value.view(), c.shape.keys, gradient.key.view(),
                                        gradient.value.view()};

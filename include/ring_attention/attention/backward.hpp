@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <span>
 
 #include <ring_attention/attention/backward_travel.hpp>
@@ -16,6 +17,7 @@ template <class T>
 struct SeatGradientViews {
     SeatQueries<T> queries;
     SeatHeads<const T> d_output, output, log_sum_exp;
+    SeatHeads<const T> log_sum_exp_rest;  ///< empty where there is none
     KeyValues<const T> key_value;
     SeatHeads<T> d_query;
     KeyValues<T> d_key_value;
@@ -42,6 +44,17 @@ List<RowVector<T>> row_dots(const AttentionPlan& plan, const SeatGradientViews<T
     return dots;
 }
 
+/// exp(sink - log_sum_exp) of a query.
+template <class T>
+double sink_weight(const SeatGradientViews<T>& views, std::size_t seat, Index head, Index batch_head,
+                   Index query) {
+    const T log_sum_exp = views.log_sum_exp[seat](batch_head)(query, 0);
+    const double sink = double(views.queries.terms.sinks[head]);
+    if (views.log_sum_exp_rest.empty() || !has_rest(log_sum_exp)) return std::exp(sink - double(log_sum_exp));
+    return std::exp2(sink * std::numbers::log2e - double(base2_log_sum_exp(log_sum_exp)) -
+                     double(views.log_sum_exp_rest[seat](batch_head)(query, 0)));
+}
+
 /// d_sinks += - sum over batch entries and queries of exp(sink - log_sum_exp) rowsum(d_output output), one
 /// full sum a seat, a seat after the other.
 template <class T>
@@ -54,8 +67,7 @@ void add_sink_gradients(const AttentionPlan& plan, const SeatGradientViews<T>& v
             double sum = 0;
             for (Index batch_head = head; batch_head < plan.heads.batch_heads(); batch_head += heads)
                 for (Index i = 0; i < tokens; ++i) {
-                    const double log_sum_exp = double(views.log_sum_exp[seat](batch_head)(i, 0));
-                    const double weight = std::exp(double(views.queries.terms.sinks[head]) - log_sum_exp);
+                    const double weight = sink_weight(views, seat, head, batch_head, i);
                     if (weight > 0) sum -= weight * double(dots[seat][batch_head * tokens + i]);
                 }
             views.d_sinks[seat][std::size_t(head)] += T(sum);
@@ -162,8 +174,12 @@ class BackwardMeeting {
         const Index group = plan_.heads.group(), first_head = (heads_.first + head_of_these) * group;
         for (Index head = first_head; head < first_head + group; ++head) {
             const QueryGradient<T> queries{
-                own_.queries.query[seat](head), own_.d_output[seat](head), own_.log_sum_exp[seat](head).data,
-                dots_[seat].data() + head * tokens.count, own_.d_query[seat](head)};
+                own_.queries.query[seat](head),
+                own_.d_output[seat](head),
+                own_.log_sum_exp[seat](head).data,
+                own_.log_sum_exp_rest.empty() ? nullptr : own_.log_sum_exp_rest[seat](head).data,
+                dots_[seat].data() + head * tokens.count,
+                own_.d_query[seat](head)};
             absorb_block_backward<T>({plan_, own_.queries.terms, query_seat, head, tokens,
                                       own_.d_bias.empty() ? HeadsView<T>() : own_.d_bias[seat]},
                                      rows, queries.middle_rows(rows.first, rows.count), chunk);

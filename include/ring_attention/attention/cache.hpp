@@ -1,8 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <limits>
-#include <new>
 
 #include <ring_attention/attention/heads.hpp>
 #include <ring_attention/core/types.hpp>
@@ -26,11 +24,9 @@ class KeyValueCache {
         if (window_ > 0) room = std::min(room, window_ - 1 + portion);
         const Index kept = window_ > 0 ? std::min(held, window_ - 1) : held;
         if (room > room_) {
-            const Index heads = shape_.batch_key_value_heads();
-            const Index bytes_a_token =
-                heads * std::max(shape_.key_width, shape_.value_width) * Index(sizeof(T));
-            if (room > std::numeric_limits<Index>::max() / bytes_a_token) throw std::bad_alloc();
-            Matrix<T> keys(heads * room, shape_.key_width), values(heads * room, shape_.value_width);
+            const Index rows = detail::product_of_sizes(
+                detail::product_of_sizes(shape_.batch, shape_.key_value_heads), room);
+            Matrix<T> keys(rows, shape_.key_width), values(rows, shape_.value_width);
             move_tokens(keys_, keys, room, held - kept, kept);
             move_tokens(values_, values, room, held - kept, kept);
             keys_.swap(keys);

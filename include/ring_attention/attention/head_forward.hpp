@@ -8,6 +8,7 @@
 #include <span>
 #include <utility>
 
+#include <ring_attention/attention/log_sum_exp.hpp>
 #include <ring_attention/attention/scores.hpp>
 #include <ring_attention/attention/tile.hpp>
 #include <ring_attention/kernels/finite_rows.hpp>
@@ -128,7 +129,7 @@ class QueryBlock {
           value_width_(plan.heads.value_width),
           scores_of_(plan, terms, seat, batch_head, group_, tokens, rows),
           given_scale_(scores_of_.scale()),
-          scale_(T(double(given_scale_) * std::numbers::log2e)) {
+          scale_(detail::base2_scale(given_scale_)) {
         take_memory();
         const Index batch = batch_head / plan.heads.key_value_heads;
         for (Index i = 0; i < rows.count; ++i) {
@@ -184,11 +185,17 @@ class QueryBlock {
     }
 
     /// After the last chunk: output is the mean of the values, log_sum_exp that of the scores. A query that
-    /// has seen nothing gets output 0 and -infinity.
-    void finish(const HeadsView<T>& output, const HeadsView<T>& log_sum_exp) {
-        const auto log_sums = rows_of(log_sum_exp);
-        for (Index i = 0; i < rows_.count; ++i)
-            *log_sums.row(i) = T(double(maximum_[i]) * std::numbers::ln2 + std::log(double(sum_[i])));
+    /// has seen nothing gets output 0 and -infinity. log_sum_exp_rest, if wanted, is what backward needs
+    /// beside it.
+    void finish(const HeadsView<T>& output, const HeadsView<T>& log_sum_exp,
+                const HeadsView<T>& log_sum_exp_rest = {}) {
+        const auto log_sums = rows_of(log_sum_exp), rests = rows_of(log_sum_exp_rest);
+        for (Index i = 0; i < rows_.count; ++i) {
+            T& log_sum = *log_sums.row(i);
+            log_sum = T(double(maximum_[i]) * std::numbers::ln2 + std::log(double(sum_[i])));
+            if (log_sum_exp_rest.data)
+                *rests.row(i) = detail::log_sum_exp_rest(log_sum, maximum_[i], sum_[i]);
+        }
         detail::for_each_tile<T>(rows_.count, [&](auto, Index first, Index) {
             for (Index lane = first; lane < first + lanes; lane += Simd<T>::width) {
                 const Simd<T> sum = Simd<T>::load(sum_ + lane);
@@ -234,6 +241,7 @@ class QueryBlock {
     /// Of what belongs to the queries.
     template <class Number>
     GroupRows<Number> rows_of(const HeadsView<Number>& heads) const {
+        if (!heads.data) return {};
         return heads.group_rows(batch_head_, group_).middle_rows(rows_.first, rows_.count);
     }
 

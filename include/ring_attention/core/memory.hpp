@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
+#include <limits>
 #include <new>
 #include <utility>
 #include <vector>
@@ -13,6 +14,24 @@
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 namespace detail {
+
+/// So many bytes are never there. Less can be rounded up and added to without overflow.
+inline constexpr std::ptrdiff_t too_many_bytes = std::numeric_limits<std::ptrdiff_t>::max() / 4;
+
+/// The bytes of so many numbers. Throws std::bad_alloc where that is negative or beyond all memory, as Eigen
+/// does.
+template <class T>
+std::size_t bytes_of(std::ptrdiff_t count) {
+    if (count < 0 || count >= too_many_bytes / std::ptrdiff_t(sizeof(T))) throw std::bad_alloc();
+    return std::size_t(count) * sizeof(T);
+}
+
+/// a b, of sizes of what is to be in memory. Throws std::bad_alloc where it overflows or one is negative.
+inline std::ptrdiff_t product_of_sizes(std::ptrdiff_t a, std::ptrdiff_t b) {
+    if (a < 0 || b < 0 || (b > 0 && a > std::numeric_limits<std::ptrdiff_t>::max() / b))
+        throw std::bad_alloc();
+    return a * b;
+}
 
 /// Memory that this thread gave back and takes again. Blocks come in classes of size and serve for their own
 /// class alone: so what has run at a size runs at it again without asking the system. In use and kept
@@ -114,11 +133,12 @@ inline void release_memory() {
 }
 
 /// Room for `size` numbers, of the memory that the thread keeps. What is in them at first may be anything.
+/// Throws std::bad_alloc where there is not so much memory.
 template <class T>
 class Buffer {
   public:
     Buffer() = default;
-    explicit Buffer(std::ptrdiff_t size) : bytes_(std::size_t(size) * sizeof(T)) {
+    explicit Buffer(std::ptrdiff_t size) : bytes_(detail::bytes_of<T>(size)) {
         if (size > 0) data_ = static_cast<T*>(detail::take_memory(bytes_));
     }
     Buffer(Buffer&& other) noexcept
@@ -150,7 +170,8 @@ struct KeptMemoryAllocator {
 
     // The size of a block is not handed back to deallocate(), so it stands in front of what it holds.
     T* allocate(std::size_t count) {
-        std::size_t size = header + count * sizeof(T);
+        if (count >= std::size_t(detail::too_many_bytes)) throw std::bad_alloc();
+        std::size_t size = header + detail::bytes_of<T>(std::ptrdiff_t(count));
         auto* const block = static_cast<std::byte*>(detail::take_memory(size));
         *reinterpret_cast<std::size_t*>(block) = size;
         return reinterpret_cast<T*>(block + header);

@@ -33,7 +33,8 @@ class Owned : public Eigen::Map<Plain, Eigen::Aligned64> {
     using PlainObject = Plain;
 
     Owned() : Numbers(nullptr, is_row ? 1 : 0, 0) {}
-    Owned(Index rows, Index cols) : Owned(Buffer<T>(rows * cols), rows, cols) {}
+    /// Throws std::bad_alloc where there is not so much memory, or a size is negative.
+    Owned(Index rows, Index cols) : Owned(Buffer<T>(product_of_sizes(rows, cols)), rows, cols) {}
     explicit Owned(Index cols) requires is_row : Owned(1, cols) {}
     Owned(const Owned& other) : Owned(static_cast<const Eigen::DenseBase<Numbers>&>(other)) {}
     Owned(Owned&& other) noexcept : Owned() { swap(other); }
@@ -58,7 +59,7 @@ class Owned : public Eigen::Map<Plain, Eigen::Aligned64> {
 
     /// What was in there is lost, unless the number of numbers is the same.
     void resize(Index rows, Index cols) {
-        if (rows * cols == this->size())
+        if (product_of_sizes(rows, cols) == this->size())
             place(rows, cols);
         else
             *this = Owned(rows, cols);
@@ -78,7 +79,7 @@ class Owned : public Eigen::Map<Plain, Eigen::Aligned64> {
 
     /// `numbers` may speak of these here, so they stay until the new ones are there.
     void assign(const auto& numbers) {
-        if (numbers.size() == this->size()) {
+        if (product_of_sizes(numbers.rows(), numbers.cols()) == this->size()) {
             place(numbers.rows(), numbers.cols());
             Numbers::operator=(numbers);
         } else {

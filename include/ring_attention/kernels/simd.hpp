@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -161,6 +162,32 @@ template <Real T>
     return Simd<double>(vfmaq_f64(c.lanes, a.lanes, b.lanes));
 #else
     return a * b + c;
+#endif
+}
+
+[[gnu::always_inline]] inline Simd<float> sqrt(Simd<float> x) {
+#if defined(__AVX512F__)
+    return Simd<float>(_mm512_sqrt_ps(x.lanes));
+#elif defined(__AVX__)
+    return Simd<float>(_mm256_sqrt_ps(x.lanes));
+#elif defined(__aarch64__)
+    return Simd<float>(vsqrtq_f32(x.lanes));
+#else
+    for (int i = 0; i < Simd<float>::width; ++i) x.lanes[i] = std::sqrt(x.lanes[i]);
+    return x;
+#endif
+}
+
+[[gnu::always_inline]] inline Simd<double> sqrt(Simd<double> x) {
+#if defined(__AVX512F__)
+    return Simd<double>(_mm512_sqrt_pd(x.lanes));
+#elif defined(__AVX__)
+    return Simd<double>(_mm256_sqrt_pd(x.lanes));
+#elif defined(__aarch64__)
+    return Simd<double>(vsqrtq_f64(x.lanes));
+#else
+    for (int i = 0; i < Simd<double>::width; ++i) x.lanes[i] = std::sqrt(x.lanes[i]);
+    return x;
 #endif
 }
 

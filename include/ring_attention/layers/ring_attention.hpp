@@ -86,7 +86,7 @@ struct RingAttention {
         typename Dense<T, in_width, qkv_width>::Cache qkv;
         Matrix<T> query;  // [tokens, query_width]
         KeyValueMessage<T> key_value;
-        RowVector<T> log_sum_exp;  // [batch, heads, tokens] a seat
+        RowVector<T> log_sum_exp, log_sum_exp_rest;  // [batch, heads, tokens] a seat
         typename Dense<T, query_width, out_width>::Cache out_proj;
     };
 
@@ -99,17 +99,19 @@ struct RingAttention {
         const AttentionPlan plan = plan_for(pass.share, pass.batch, pass.sequences);
         KeyValueMessage<T> key_value(plan.keys, plan.heads);
         Matrix<T> query = project(x, pass, key_value.views()), merged(query.rows(), query_width);
-        RowVector<T> log_sum_exp(query.rows() * heads);
+        RowVector<T> log_sum_exp(query.rows() * heads), log_sum_exp_rest(query.rows() * heads);
         const List<TokenPositions> tokens = asking_tokens(pass);
         attend<T>(pass.ring, plan, {tokens, heads_of(std::as_const(query).data(), tokens, pass), terms()},
                   std::as_const(key_value).views(), std::as_const(key_value),
                   {heads_of(merged.data(), tokens, pass),
-                   head_by_head(log_sum_exp.data(), tokens, pass.batch, heads, 1)});
+                   head_by_head(log_sum_exp.data(), tokens, pass.batch, heads, 1),
+                   head_by_head(log_sum_exp_rest.data(), tokens, pass.batch, heads, 1)});
         if (cache) {
             cache->qkv.input = std::move(x);
             cache->query = std::move(query);
             cache->key_value = std::move(key_value);
             cache->log_sum_exp = std::move(log_sum_exp);
+            cache->log_sum_exp_rest = std::move(log_sum_exp_rest);
         }
         return merged;
     }
@@ -150,6 +152,7 @@ struct RingAttention {
                             heads_of(std::as_const(d).data(), tokens, pass),
                             heads_of(cache.out_proj.input.data(), tokens, pass),
                             head_by_head(cache.log_sum_exp.data(), tokens, pass.batch, heads, 1),
+                            head_by_head(cache.log_sum_exp_rest.data(), tokens, pass.batch, heads, 1),
                             cache.key_value.views(),
                             part(0, heads),
                             key_values(plan.keys, part(query_width, key_value_heads),

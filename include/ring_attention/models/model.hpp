@@ -66,6 +66,7 @@ struct Model {
     using InputTensor = typename detail::InputOf<Body>::type;
     using OutputTensor = Tensor<Scalar, output == Output::all ? 3 : 2>;
     static constexpr Index out_width = Body::out_width;
+    static constexpr Output output_kind = output;
 
     Body body;
 
@@ -147,7 +148,9 @@ struct Model {
     /// The gradient of dot(d_output, output) with respect to the input is returned (nothing for tokens);
     /// those of the parameters are added to `gradient`, which on several ranks is the same on all, before and
     /// after. Throws ShapeError where d_output is not of the output's shape, Error where the cache holds no
-    /// forward pass.
+    /// forward pass; then nothing has changed. Where memory runs out (std::bad_alloc) or the ring breaks
+    /// half-way (RingError), `gradient` holds a part of what was to be added: zero it before it is used
+    /// again.
     auto backward(const OutputTensor& d_output, const Cache& cache, Model& gradient) const {
         LocalRing ring;
         return backward(d_output, cache, gradient, ring);
@@ -203,6 +206,7 @@ struct Model {
     template <Ring R>
     Share enter(const InputTensor& x, const Sequences& sequences, const KeepPatternReference& keep_patterns,
                 R& ring) const {
+        require_countable("x", x.dimensions());
         if constexpr (!TokenBody<Body>)
             if (x.dimension(2) != Body::in_width)
                 throw ShapeError("x has shape " + shape_text(x.dimensions()) +

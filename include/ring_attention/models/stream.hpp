@@ -15,18 +15,6 @@ struct StreamOptions {
                          ///< bound
 };
 
-namespace detail {
-
-template <class M>
-struct ModelParts;
-template <class B, Index num_chunks, Output o>
-struct ModelParts<Model<B, num_chunks, o>> {
-    using Body = B;
-    static constexpr Output output = o;
-};
-
-}  // namespace detail
-
 /// Inference token by token: ra::Stream stream{model}; y = stream.push(x_t). What comes out is what the model
 /// gives for all tokens so far, up to rounding. A token costs time in proportion to the tokens before it that
 /// it sees; they are not computed again, their keys and values are kept, of each attention layer
@@ -43,7 +31,7 @@ struct ModelParts<Model<B, num_chunks, o>> {
 /// in the middle of a push, size() says how many of its portions were taken.
 template <class M>
 class Stream {
-    using Body = typename detail::ModelParts<M>::Body;
+    using Body = decltype(M::body);
     static_assert(StreamingLayer<Body>,
                   "Stream: a layer of the model does not promise to be a StreamingLayer");
 
@@ -62,9 +50,9 @@ class Stream {
         if (options.capacity < 0)
             throw ShapeError("StreamOptions: capacity is " + std::to_string(options.capacity) +
                              ", expected at least 0");
+        reset();
         capacity_ = options.capacity;
         if (capacity_ > 0) evaluate({0, 1}, Matrix<Number>::Zero(options.batch, in_width), capacity_, true);
-        reset();
     }
 
     Stream(const M&&, const StreamOptions& = {}) = delete;  // it would not outlive the stream
@@ -123,7 +111,7 @@ class Stream {
 
   private:
     static constexpr Index in_width = detail::InputOf<Body>::width;
-    static constexpr bool mean = detail::ModelParts<M>::output == Output::mean_pool;
+    static constexpr bool mean = M::output_kind == Output::mean_pool;
 
     template <class X>
     void require_input(const char* name, const X& x) const {
@@ -131,6 +119,7 @@ class Stream {
         expected[0] = options_.batch;
         if constexpr (!TokenBody<Body>) expected[X::NumDimensions - 1] = in_width;
         require_shape(name, x.dimensions(), expected);
+        require_countable(name, x.dimensions());
         if constexpr (TokenBody<Body>) detail::require_in_vocabulary<Body>(x);
     }
 

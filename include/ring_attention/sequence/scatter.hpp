@@ -35,6 +35,7 @@ void require_tokens(const char* what, const std::array<Index, rank>& shape, std:
     if (axis >= rank || shape[axis] != expected)
         throw ShapeError(std::string(what) + " has shape " + shape_text(shape) + ", expected " +
                          std::to_string(expected) + " tokens on axis " + std::to_string(axis));
+    require_countable(what, shape);
 }
 
 }  // namespace detail

@@ -33,6 +33,7 @@ template <class T>
 void check_targets(const Tensor<T, 3>& logits, const Tensor<Token, 2>& targets) {
     require_shape("targets", targets.dimensions(),
                   std::array<Index, 2>{logits.dimension(0), logits.dimension(1)});
+    require_countable("logits", logits.dimensions());
     for (Index i = 0; i < targets.size(); ++i) {
         const Token target = targets.data()[i];
         if (target != ignored_target && (target < 0 || target >= logits.dimension(2)))
