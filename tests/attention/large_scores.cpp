@@ -188,7 +188,7 @@ TEST_CASE("attention backward: queries that are not finite, or saw nothing, have
 TEST_CASE("ring attention layer: as exact at large scores, on several seats") {
     // q = x0 e0, k = x0 e0, v = x without x0; out_proj is the identity.
     constexpr Index width = 16, tokens = 48;
-    using Layer = ra::RingAttention<float, width, 1>;
+    using Layer = ra::RingAttention<float, ra::AttentionLayerOptions{.width = width}>;
     Layer layer;
     for (auto* kernel : {&layer.qkv.kernel, &layer.out_proj.kernel}) kernel->setZero();
     layer.qkv.bias.setZero(), layer.out_proj.bias.setZero();

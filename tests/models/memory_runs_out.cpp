@@ -66,7 +66,9 @@ namespace {
 namespace ra = ring_attention;
 
 using Model =
-    ra::Model<ra::Sequential<ra::LayerNorm<float, 4>, ra::RingAttention<float, 4, 2>>, 3, ra::Output::all>;
+    ra::Model<ra::Sequential<ra::LayerNorm<float, 4>,
+                             ra::RingAttention<float, ra::AttentionLayerOptions{.width = 4, .heads = 2}>>,
+              3, ra::Output::all>;
 
 Model random_model() {
     Model model;
