@@ -209,7 +209,7 @@ AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tens
     const detail::OperatorPlan plan = detail::plan_attention(q, k, v, options, ring);
     const auto zeros = [&] {
         Tensor<T, 4> tensor(q.dimensions());
-        tensor.setZero();
+        std::fill_n(tensor.data(), tensor.size(), T(0));
         return tensor;
     };
     const auto query = detail::seated(q, plan), key = detail::seated(k, plan),

@@ -3,7 +3,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <typeinfo>
 #include <utility>
 
 #include <ring_attention/core/fingerprint.hpp>
@@ -169,7 +168,7 @@ struct Model {
     }
 
     /// What all options of this model come to, also those that no parameter shows.
-    static std::uint64_t fingerprint_of_type() { return fingerprint(std::string_view(typeid(Model).name())); }
+    static std::uint64_t fingerprint_of_options() { return fingerprint_of_type<Model>(); }
 
     /// Checks the input, and finds this rank's share of the whole sequence.
     template <Ring R>
@@ -186,16 +185,16 @@ struct Model {
         const bool several = ring.ranks() > 1;
         return agree_on_share(ring, num_chunks, layout, x.dimension(1),
                               {{"batch", x.dimension(0)},
-                               agreed_fingerprint("options", several ? fingerprint_of_type() : 0),
+                               agreed_fingerprint("options", several ? fingerprint_of_options() : 0),
                                agreed_fingerprint("dropout", keep_patterns.key()),
                                agreed_fingerprint("weights", several ? fingerprint(*this) : 0)});
     }
 
     static auto output_shape(Index batch, const Share& share) {
         if constexpr (output == Output::all)
-            return std::array<Index, 3>{batch, share.num_tokens(), out_width};
+            return tensor_shape(batch, share.num_tokens(), out_width);
         else
-            return std::array<Index, 2>{batch, out_width};
+            return tensor_shape(batch, out_width);
     }
 
     template <Ring R>
@@ -206,7 +205,7 @@ struct Model {
             leave_seats(rows, pass.batch, share, y.data());
             return y;
         }
-        Eigen::Map<typename Matrix<Scalar>::PlainObject> pooled(y.data(), pass.batch, out_width);
+        detail::MapOf<typename Matrix<Scalar>::PlainObject> pooled(y.data(), pass.batch, out_width);
         // The layers may have given the rows of the last token alone.
         const bool all = rows.rows() == pass.batch * share.num_tokens();
         if constexpr (output == Output::last_timestep)
@@ -223,7 +222,7 @@ struct Model {
         else
             return pool_backward<Scalar>(
                 output,
-                Eigen::Map<const typename Matrix<Scalar>::PlainObject>(d_output.data(), batch, out_width),
+                detail::MapOf<const typename Matrix<Scalar>::PlainObject>(d_output.data(), batch, out_width),
                 share);
     }
 };
