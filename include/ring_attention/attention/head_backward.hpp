@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <limits>
 #include <numbers>
 #include <numeric>
@@ -15,6 +16,7 @@
 #include <ring_attention/kernels/vector_math.hpp>
 #include <ring_attention/kernels/weighted_rows.hpp>
 
+RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // Backward of the attention of one head (Dao et al. 2022, 2205.14135, algorithm 4): nothing but the
@@ -242,7 +244,8 @@ class BackwardQueries {
     /// Keys [key, end): S^T becomes P^T and dP^T becomes dS^T; masked(lane, key, x) is x, or 0.
     template <int vectors>
     void softmax_backward(Index first, Index key, Index end, auto&& masked) {
-        Simd<T> own_scale[vectors], minus_shift[vectors], unit[vectors], minus_rest[vectors], dot[vectors];
+        Simd<T> own_scale[std::size_t(vectors)], minus_shift[std::size_t(vectors)],
+            unit[std::size_t(vectors)], minus_rest[std::size_t(vectors)], dot[std::size_t(vectors)];
         unrolled<vectors>([&](auto v) {
             const Index at = first + v * Simd<T>::width;
             own_scale[v] = Simd<T>::load(memory_.scale + at), unit[v] = Simd<T>::load(memory_.unit + at);
@@ -327,3 +330,4 @@ void absorb_block_backward(const QueryHead<T>& head, const IndexRange& rows, con
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI
+RING_ATTENTION_PRECISE_END

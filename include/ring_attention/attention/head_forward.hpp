@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstddef>
 #include <limits>
 #include <numbers>
 #include <span>
@@ -14,6 +15,7 @@
 #include <ring_attention/kernels/finite_rows.hpp>
 #include <ring_attention/kernels/vector_math.hpp>
 
+RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // Attention of one head, forward (online softmax; Milakov, Gimelshein 2018, 1805.02867, and Liu, Zaharia,
@@ -38,12 +40,12 @@ struct StoreScores {
         return {scores + first * AttentionTile<T>::lanes, maximum, seen_from - first, seen_to - first};
     }
 
-    template <int rows, int vectors>
+    template <std::size_t rows, std::size_t vectors>
     [[gnu::always_inline]] void operator()(const Simd<T> (&sum)[rows][vectors]) const {
         unrolled<vectors>([&](auto v) {
             constexpr int lane = v * Simd<T>::width;
             unrolled<rows>([&](auto i) { sum[i][v].store(scores + i * AttentionTile<T>::lanes + lane); });
-            if (seen_from > 0 || seen_to < rows) return;
+            if (seen_from > 0 || seen_to < Index(rows)) return;
             Simd<T> largest = Simd<T>::load(maximum + lane);
             unrolled<rows>([&](auto i) { largest = max(sum[i][v], largest); });  // a NaN is left out
             largest.store(maximum + lane);
@@ -61,7 +63,7 @@ struct DecayAndAdd {
         return {output + first * AttentionTile<T>::lanes, decay};
     }
 
-    template <int rows, int vectors>
+    template <std::size_t rows, std::size_t vectors>
     [[gnu::always_inline]] void operator()(const Simd<T> (&sum)[rows][vectors]) const {
         unrolled<vectors>([&](auto v) {
             constexpr int lane = v * Simd<T>::width;
@@ -297,7 +299,7 @@ class QueryBlock {
     template <int vectors>
     void softmax(Index first, const IndexRange& keys) {
         const Simd<T> nothing(-std::numeric_limits<T>::infinity()), scale(scale_);
-        Simd<T> shift[vectors], total[vectors];
+        Simd<T> shift[std::size_t(vectors)], total[std::size_t(vectors)];
         detail::unrolled<vectors>([&](auto v) {
             constexpr int lane = v * Simd<T>::width;
             T* const maximum = maximum_ + first + lane;
@@ -363,3 +365,4 @@ class QueryBlock {
 };
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI
+RING_ATTENTION_PRECISE_END

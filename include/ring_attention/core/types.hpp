@@ -9,7 +9,9 @@
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-using Index = Eigen::Index;
+/// Signed and of 64 bits, whatever Eigen counts with (EIGEN_DEFAULT_DENSE_INDEX_TYPE).
+using Index = std::ptrdiff_t;
+static_assert(sizeof(Index) == 8, "ring_attention: sizes are counted in 64 bits");
 
 /// A run of neighbours: seats of a rank, tokens of a seat, rows or columns of a matrix.
 struct IndexRange {
@@ -21,11 +23,19 @@ struct IndexRange {
 
 namespace detail {
 
+/// Numbers without gaps. A type of this library in the type of every expression: Eigen compiles an expression
+/// of the same type to other code in a unit with other flags, under the same name.
+struct NoGaps : Eigen::Stride<0, 0> {};
+
+/// Somebody's numbers, as an Eigen matrix or array.
+template <class Plain, int alignment = Eigen::Unaligned>
+using MapOf = Eigen::Map<Plain, alignment, NoGaps>;
+
 /// An Eigen matrix in memory that the thread keeps: Eigen's own would ask the system for each. It can do what
 /// an Eigen::Map can, and owns its numbers.
 template <class Plain>
-class Owned : public Eigen::Map<Plain, Eigen::Aligned64> {
-    using Numbers = Eigen::Map<Plain, Eigen::Aligned64>;
+class Owned : public MapOf<Plain, Eigen::Aligned64> {
+    using Numbers = MapOf<Plain, Eigen::Aligned64>;
     using T = typename Plain::Scalar;
     static constexpr bool is_row = Plain::RowsAtCompileTime == 1;
 

@@ -22,6 +22,7 @@
 // Instructions of one processor appear here alone, and only where the extensions have no word for them (fma,
 // masked memory).
 
+RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 template <class T>
@@ -305,3 +306,4 @@ T horizontal_max(Simd<T> x) {
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI
+RING_ATTENTION_PRECISE_END

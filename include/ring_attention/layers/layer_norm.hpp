@@ -36,7 +36,7 @@ struct LayerNorm {
         if (cache) cache->normalised.resize(x.rows(), Width);
         parallel_rows(x.rows(), [&](Index i) {
             // In double: the errors of a norm would be the largest of a block in float.
-            auto& row = detail::of_thread<Eigen::RowVectorXd, Width>(Width);
+            auto& row = detail::of_thread<RowVector<double>, Width>(Width);
             row = x.row(i).template cast<double>();
             row.array() -= sum(row.data(), Width) / double(Width);
             const double variance = dot(row.data(), row.data(), Width) / double(Width);

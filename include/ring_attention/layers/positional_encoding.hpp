@@ -46,17 +46,20 @@ struct PositionalEncoding {
     static std::array<T, std::size_t(Width)> encoding_of(Index position) {
         std::array<T, std::size_t(Width)> encoding;
         for (std::size_t i = 0; i < encoding.size(); i += 2) {
-            const double angle = double(position) * frequencies()[Index(i / 2)];
+            const double angle = double(position) * frequencies()[i / 2];
             encoding[i] = T(std::sin(angle));
             if (i + 1 < encoding.size()) encoding[i + 1] = T(std::cos(angle));
         }
         return encoding;
     }
 
-    static const Eigen::ArrayXd& frequencies() {
-        static const Eigen::ArrayXd made = [] {
-            Eigen::ArrayXd f((Width + 1) / 2);
-            for (Index i = 0; i < f.size(); ++i) f[i] = std::pow(10000.0, -double(2 * i) / double(Width));
+    using Frequencies = std::array<double, std::size_t((Width + 1) / 2)>;
+
+    static const Frequencies& frequencies() {
+        static const Frequencies made = [] {
+            Frequencies f;
+            for (std::size_t i = 0; i < f.size(); ++i)
+                f[i] = std::pow(10000.0, -double(2 * i) / double(Width));
             return f;
         }();
         return made;

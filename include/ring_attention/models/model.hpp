@@ -3,7 +3,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <typeinfo>
 #include <utility>
 
 #include <ring_attention/attention/options.hpp>
@@ -200,7 +199,7 @@ struct Model {
     }
 
     /// What all options of this model come to, also those that no parameter shows.
-    static std::uint64_t fingerprint_of_type() { return fingerprint(std::string_view(typeid(Model).name())); }
+    static std::uint64_t fingerprint_of_options() { return fingerprint_of_type<Model>(); }
 
     /// Checks the input, and finds this rank's share of the whole sequence.
     template <Ring R>
@@ -219,7 +218,7 @@ struct Model {
         const Share share =
             agree_on_share(ring, num_chunks, layout, x.dimension(1),
                            {{"batch", x.dimension(0)},
-                            agreed_fingerprint("options", several ? fingerprint_of_type() : 0),
+                            agreed_fingerprint("options", several ? fingerprint_of_options() : 0),
                             agreed_fingerprint("dropout", keep_patterns.key()),
                             detail::agreed_numbers("document_starts", sequences.document_starts),
                             detail::agreed_numbers("lengths", sequences.lengths),
@@ -232,9 +231,9 @@ struct Model {
 
     static auto output_shape(Index batch, const Share& share) {
         if constexpr (output == Output::all)
-            return std::array<Index, 3>{batch, share.num_tokens(), out_width};
+            return tensor_shape(batch, share.num_tokens(), out_width);
         else
-            return std::array<Index, 2>{batch, out_width};
+            return tensor_shape(batch, out_width);
     }
 
     template <Ring R>
@@ -245,7 +244,7 @@ struct Model {
             leave_seats(rows, pass.batch, share, y.data());
             return y;
         }
-        Eigen::Map<typename Matrix<Scalar>::PlainObject> pooled(y.data(), pass.batch, out_width);
+        detail::MapOf<typename Matrix<Scalar>::PlainObject> pooled(y.data(), pass.batch, out_width);
         // The layers may have given the rows of the last token alone.
         const bool all = rows.rows() == pass.batch * share.num_tokens();
         if constexpr (output == Output::mean_pool)
@@ -266,7 +265,7 @@ struct Model {
         else
             return pool_backward<Scalar>(
                 output,
-                Eigen::Map<const typename Matrix<Scalar>::PlainObject>(d_output.data(), batch, out_width),
+                detail::MapOf<const typename Matrix<Scalar>::PlainObject>(d_output.data(), batch, out_width),
                 share, sequences);
     }
 };

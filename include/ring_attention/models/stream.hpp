@@ -178,7 +178,7 @@ class Stream {
             const Index b = row / tokens, position = next.position(next.count - tokens + row % tokens);
             if constexpr (mean) sums_.row(b) += outputs.row(row).template cast<double>();
             if (position < first_wanted) continue;
-            Eigen::Map<typename RowVector<Scalar>::PlainObject> to(
+            detail::MapOf<typename RowVector<Scalar>::PlainObject> to(
                 y + (b * wanted + position - first_wanted) * out_width, out_width);
             if constexpr (mean)
                 to = (sums_.row(b) / double(position + 1)).template cast<Scalar>();
