@@ -101,8 +101,7 @@ TEST_CASE("mask: whether any query of a seat sees any key of a seat, in every la
                                     const ra::TokenPositions keys = key_layout.tokens(key_seat);
                                     INFO(support::name_of(layout), ", ", query_len, " queries from ", offset,
                                          " on, seats ", query_seat, " and ", key_seat, " of ", seats);
-                                    REQUIRE(mask.any_visible(queries, keys) ==
-                                            any_sees(mask, queries, keys));
+                                    REQUIRE(mask.any_visible(queries, keys) == any_sees(mask, queries, keys));
                                 }
                         });
 }
