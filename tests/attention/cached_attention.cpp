@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 
+#include <ring_attention/attention/cache.hpp>
 #include <ring_attention/attention/cached_attention.hpp>
 #include <ring_attention/attention/operator.hpp>
 

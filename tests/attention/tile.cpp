@@ -160,7 +160,7 @@ TEST_CASE_TEMPLATE("visible keys: of tokens apart, of two runs, and of rows of a
                         const Index num_keys = std::min(Tile::keys, keys.count - first_key);
                         const ra::TokenPositions striped{first, num_queries, 3},
                             two_runs{first, num_queries, 1, num_queries / 2, 30},
-                            half_as_many{first, ra::ceil_div(num_queries, Index(2))};
+                            half_as_many{first, (num_queries + 1) / 2};
                         check_visible<T>(named.second, striped, 1, keys, first_key, num_keys);
                         check_visible<T>(named.second, two_runs, 1, keys, first_key, num_keys);
                         check_visible<T>(named.second, half_as_many, num_queries == 1 ? 1 : 2, keys,
