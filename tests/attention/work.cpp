@@ -223,3 +223,39 @@ TEST_CASE("work: zigzag and striped ranks have equal work, in all and at each ho
         }
     });
 }
+
+TEST_CASE("work: how even it is with a window, with documents and with a prefix") {
+    constexpr Index seq_len = 16'384;
+    ra::List<Index> documents;
+    for (Index start = 0; start < seq_len; start += 1024) documents.push_back(start);
+    const ra::Mask short_window{seq_len, true, 512}, long_window{seq_len, true, 4096},
+        own_document{seq_len, true, 0, 0, documents}, prefix{seq_len, true, 0, 4096};
+    struct Expected {
+        const char* name;
+        const ra::Mask& mask;
+        int ranks;
+        Balance contiguous, zigzag;
+    };
+    // A window leaves the ranks that have the first tokens less, in every layout but the striped. Zigzag
+    // gives each rank its neighbours at other hops: what is even in all is not so hop after hop.
+    const Expected rows[] = {{"window 512", short_window, 4, {1.016, 1.016}, {1.016, 1.08}},
+                             {"window 512", short_window, 8, {1.016, 1.016}, {1.016, 1.14}},
+                             {"window 4096", long_window, 4, {1.14, 1.14}, {1.14, 1.57}},
+                             {"window 4096", long_window, 8, {1.14, 1.14}, {1.14, 1.92}},
+                             {"documents of 1024", own_document, 4, {1, 1}, {1, 1}},
+                             {"documents of 1024", own_document, 8, {1, 1}, {1, 1}},
+                             {"prefix 4096", prefix, 4, {1.65, 1.88}, {1.12, 1.12}},
+                             {"prefix 4096", prefix, 8, {1.76, 1.88}, {1.15, 1.15}}};
+    for (const Expected& row : rows) {
+        INFO(row.name, ", ", row.ranks, " ranks");
+        const auto check = [&](ra::Layout layout, const Balance& expected) {
+            CAPTURE(support::name_of(layout));
+            const auto [busiest, hop_after_hop] = balance(layout, seq_len, row.ranks, row.mask);
+            CHECK(busiest == doctest::Approx(expected.busiest).epsilon(0.01));
+            CHECK(hop_after_hop == doctest::Approx(expected.hop_after_hop).epsilon(0.01));
+        };
+        check(ra::Layout::contiguous, row.contiguous);
+        check(ra::Layout::zigzag, row.zigzag);
+        check(ra::Layout::striped, {1, 1});
+    }
+}
