@@ -1,9 +1,10 @@
 #pragma once
 
+#include <ring_attention/attention/plan.hpp>
 #include <ring_attention/core/types.hpp>
 
 // What a result needs, not what an implementation does: nothing that is computed a second time counts, and
-// neither does what the causal mask hides.
+// neither does what the mask hides.
 
 namespace bench {
 
@@ -22,6 +23,24 @@ inline double attention_forward_flops(ra::Index heads, ra::Index seq_len, ra::In
 /// dv, dp, dq and dk, and q k^T again, which the operator does not keep.
 inline double attention_backward_flops(ra::Index heads, ra::Index seq_len, ra::Index head_dim, bool causal) {
     return 5 * attention_product_flops(heads, seq_len, head_dim, causal);
+}
+
+/// Of a query and a key in a head, where keys are as wide as values.
+inline double forward_flops_of_pair(ra::Index head_dim) {
+    return attention_forward_flops(1, 1, head_dim, false);
+}
+inline double backward_flops_of_pair(ra::Index head_dim) {
+    return attention_backward_flops(1, 1, head_dim, false);
+}
+
+/// How many queries and keys see each other, in all heads, where the queries are at positions 0 ...
+/// num_queries - 1.
+inline double pairs_that_see_each_other(const ra::AttentionPlan& plan, ra::Index num_queries) {
+    double pairs = 0;
+    for (ra::Index batch = 0; batch < plan.heads.batch; ++batch)
+        for (ra::Index query = 0; query < num_queries; ++query)
+            pairs += double(plan.mask.visible(batch, query).count);
+    return pairs * double(plan.heads.heads);
 }
 
 inline double dense_flops(ra::Index tokens, ra::Index in, ra::Index out) {

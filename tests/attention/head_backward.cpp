@@ -39,7 +39,7 @@ struct Gradient {
     explicit Gradient(const HeadShape& of)
         : query(support::normal_rows<T>(of.queries.count, of.head_dim, of.gap + 1, 21)),
           key(support::normal_rows<T>(of.keys.count, of.head_dim, of.gap + 2, 22)),
-          value(support::normal_rows<T>(of.keys.count, of.head_dim, of.gap + 3, 23)) {}
+          value(support::normal_rows<T>(of.keys.count, of.width_of_values(), of.gap + 3, 23)) {}
 };
 
 template <class T>
@@ -56,7 +56,7 @@ struct Case : HeadCase<T> {
 
     explicit Case(const HeadShape& of, std::uint64_t seed = 1)
         : HeadCase<T>(of, seed),
-          d_output(support::normal_rows<T>(of.queries.count, of.head_dim, of.gap, seed + 31)),
+          d_output(support::normal_rows<T>(of.queries.count, of.width_of_values(), of.gap, seed + 31)),
           dot(inputs::normal<T>(std::size_t(of.queries.count), seed + 32)) {
         for (const long double exact : HeadOracle(*this).log_sum_exp) log_sum_exp.push_back(T(exact));
     }
@@ -66,15 +66,17 @@ struct Case : HeadCase<T> {
 template <class T>
 Gradient<T> run(const Case<T>& c, Index query_run = 1'000'000, Index key_run = 1'000'000) {
     Gradient<T> gradient(c.shape);
-    const ra::QueryGradient<T> queries{c.query.view(), c.d_output.view(), c.log_sum_exp.data(), nullptr,
-                                       c.dot.data(),   c.shape.queries,   gradient.query.view()};
+    const ra::QueryGradient<T> queries{c.query.view(), c.d_output.view(), c.log_sum_exp.data(), c.dot.data(),
+                                       gradient.query.view()};
     const ra::KeyValueGradient<T> keys{c.key.view(), c.value.view(), c.shape.keys, gradient.key.view(),
                                        gradient.value.view()};
+    const ra::QueryHead<T> head{c.plan, c.terms, 0, 0, c.shape.queries, {}};
     for (Index i = 0; i < c.query.rows; i += query_run)
-        for (Index j = 0; j < c.key.rows; j += key_run)
-            ra::absorb_block_backward<T>(queries.middle_rows(i, std::min(query_run, c.query.rows - i)),
-                                         keys.middle_rows(j, std::min(key_run, c.key.rows - j)), c.mask,
-                                         c.scale);
+        for (Index j = 0; j < c.key.rows; j += key_run) {
+            const ra::IndexRange rows{i, std::min(query_run, c.query.rows - i)};
+            ra::absorb_block_backward<T>(head, rows, queries.middle_rows(rows.first, rows.count),
+                                         keys.middle_rows(j, std::min(key_run, c.key.rows - j)));
+        }
     return gradient;
 }
 
@@ -107,21 +109,21 @@ struct Oracle {
           key(Gradient<T>(c.shape).key),
           value(Gradient<T>(c.shape).value) {
         for (Index i = 0; i < c.query.rows; ++i)
-            for (Index j = 0; j < c.key.rows && c.sees(i, j); ++j) {
+            for (Index j = 0; j < c.key.rows; ++j) {
                 const T log_sum_exp = c.log_sum_exp[std::size_t(i)], dot = c.dot[std::size_t(i)];
-                if (log_sum_exp == -infinity<T>) continue;
+                if (!c.sees(i, j) || log_sum_exp == -infinity<T>) continue;
                 const long double p = std::exp(c.score(i, j) - log_sum_exp);
                 long double dp = -dot, dp_size = std::abs(dot);
-                for (Index k = 0; k < c.query.cols; ++k) {
+                for (Index k = 0; k < c.value.cols; ++k) {
                     const long double product = static_cast<long double>(c.value(j, k)) * c.d_output(i, k);
                     dp += product;
                     dp_size += std::abs(product);
+                    value.add(j, k, p * c.d_output(i, k), p * std::abs(c.d_output(i, k)));
                 }
                 const long double ds = p * dp * c.scale, ds_size = p * dp_size * c.scale;
                 for (Index k = 0; k < c.query.cols; ++k) {
                     query.add(i, k, ds * c.key(j, k), ds_size * std::abs(c.key(j, k)));
                     key.add(j, k, ds * c.query(i, k), ds_size * std::abs(c.query(i, k)));
-                    value.add(j, k, p * c.d_output(i, k), p * std::abs(c.d_output(i, k)));
                 }
             }
     }
@@ -161,6 +163,8 @@ void check(const Case<T>& c) {
     CAPTURE(s.head_dim);
     CAPTURE(s.causal);
     CAPTURE(s.gap);
+    CAPTURE(s.window);
+    CAPTURE(s.value_width);
     const Gradient<T> gradient = run(c);
     REQUIRE(error(c, gradient) <= bound);
     REQUIRE(gradient.query.kept_the_gaps());
@@ -214,6 +218,58 @@ TEST_CASE_TEMPLATE("attention backward: a mask that begins at any key", T, float
                          std::uint64_t(first + 100)));
 }
 
+TEST_CASE_TEMPLATE("attention backward: a window, wherever it begins and ends", T, float, double) {
+    constexpr Index strip = ra::detail::ProductTile<T>::rows;
+    std::size_t turn = 0;
+    for (const Index window :
+         {Index(1), Index(2), strip + 1, lanes<T>, tile_keys<T> - 1, tile_keys<T> + 5, 2 * tile_keys<T> + 9})
+        for (const Index num_queries : {Index(1), lanes<T> - 1, lanes<T>, Block<T>::queries})
+            for (const Index first : {95, 99, 120, 350, 700}) {
+                ++turn;
+                check<T>(Case<T>({.queries = {first, num_queries},
+                                  .keys = {100, 2 * tile_keys<T> + 61},
+                                  .head_dim = Index(4 + turn % 3 * 9),
+                                  .causal = turn % 3 != 0,
+                                  .gap = Index(turn % 2 * 3),
+                                  .window = window},
+                                 turn));
+            }
+}
+
+TEST_CASE_TEMPLATE("attention backward: keys and queries a stride apart, with a window or none", T, float,
+                   double) {
+    for (const Index window : {0, 1, 3, 40, 300})
+        for (const bool causal : {true, false})
+            for (const Index first : {0, 4, 200}) {
+                check<T>(Case<T>({.queries = {first, lanes<T> + 3, 3},
+                                  .keys = {1, tile_keys<T> + 30, 3},
+                                  .head_dim = 6,
+                                  .causal = causal,
+                                  .window = window}));
+                check<T>(Case<T>({.queries = {first, lanes<T> + 3, 1, 5, 60},
+                                  .keys = {1, tile_keys<T> + 30, 1, tile_keys<T> / 2, 70},
+                                  .head_dim = 6,
+                                  .causal = causal,
+                                  .window = window}));
+            }
+}
+
+TEST_CASE_TEMPLATE("attention backward: values wider and narrower than keys", T, float, double) {
+    std::size_t turn = 0;
+    for (const Index head_dim : {1, 7, 16, 32, 130})
+        for (const Index value_width : {1, 2, 5, 16, 32, 33, 128, 200}) {
+            ++turn;
+            check<T>(Case<T>({.queries = {20, Index(1 + turn % 4 * 9)},
+                              .keys = {0, 60},
+                              .head_dim = head_dim,
+                              .causal = turn % 3 != 0,
+                              .gap = Index(turn % 3 * 4),
+                              .window = Index(turn % 2 * 11),
+                              .value_width = value_width},
+                             turn));
+        }
+}
+
 TEST_CASE_TEMPLATE("attention backward: any head_dim, any distance between the rows", T, float, double) {
     const Index query_counts[] = {1, 3, lanes<T> - 1, lanes<T> + 2};
     for (Index head_dim = 1; head_dim <= 130; ++head_dim)
@@ -244,12 +300,14 @@ TEST_CASE_TEMPLATE("attention backward: scores up to 10000, where nearly every w
 }
 
 TEST_CASE_TEMPLATE("attention backward: keys handed over tile by tile give the same bits", T, float, double) {
-    for (const bool causal : {true, false})
+    std::size_t turn = 0;
+    for (const Index window : {Index(0), Index(5), tile_keys<T> + 9})
         for (const Index first : {Index(0), tile_keys<T> - 3, 2 * tile_keys<T> + 5}) {
             const Case<T> c({.queries = {first, Block<T>::queries},
                              .keys = {0, 3 * tile_keys<T> + 7},
                              .head_dim = 24,
-                             .causal = causal});
+                             .causal = turn++ % 2 == 0,
+                             .window = window});
             const Gradient<T> whole = run(c);
             CHECK(same_bits(run(c, Block<T>::queries, tile_keys<T>), whole));
             CHECK(same_bits(run(c, Block<T>::queries, 2 * tile_keys<T>), whole));

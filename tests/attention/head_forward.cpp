@@ -36,12 +36,16 @@ struct Result {
     std::vector<T> log_sum_exp;
 
     explicit Result(const HeadCase<T>& c)
-        : output(c.query.rows, c.query.cols, c.shape.gap), log_sum_exp(std::size_t(c.query.rows), T(77)) {}
+        : output(c.query.rows, c.value.cols, c.shape.gap), log_sum_exp(std::size_t(c.query.rows), T(77)) {}
+
+    void finish(QueryBlock<T>& block, const HeadShape& shape) {
+        block.finish(shape.heads(output), shape.heads(log_sum_exp.data(), 1, 1));
+    }
 };
 
 template <class T>
 QueryBlock<T> block_of(const HeadCase<T>& c) {
-    return {c.query.view(), c.shape.queries, c.scale};
+    return {c.plan, c.terms, 0, 0, c.shape.heads(c.query), c.shape.queries, {0, c.query.rows}};
 }
 
 /// Calls f(first key, how many) for chunks of the sizes, again and again up to the last key.
@@ -57,7 +61,7 @@ void for_each_chunk(const HeadCase<T>& c, const std::vector<Index>& sizes, auto&
 template <class T>
 void absorb(QueryBlock<T>& block, const HeadCase<T>& c, Index first, Index count) {
     block.absorb(c.key.view().middle_rows(first, count), c.value.view().middle_rows(first, count),
-                 c.shape.keys.middle(first, count), c.mask);
+                 c.shape.keys.middle(first, count));
 }
 
 template <class T>
@@ -65,31 +69,35 @@ Result<T> run(const HeadCase<T>& c, const std::vector<Index>& chunks = {1'000'00
     Result<T> result(c);
     auto block = block_of(c);
     for_each_chunk(c, chunks, [&](Index first, Index count) { absorb(block, c, first, count); });
-    block.finish(result.output.view(), result.log_sum_exp.data());
+    result.finish(block, c.shape);
     return result;
 }
 
 /// The same, but the block is put away after every chunk, and its memory is used for something else.
 template <class T>
 Result<T> run_with_interruptions(const HeadCase<T>& c, const std::vector<Index>& chunks) {
-    Rows<T> so_far(c.query.rows, c.query.cols, c.shape.gap + 2);
+    Rows<T> so_far(c.query.rows, c.value.cols, c.shape.gap + 2);
     std::vector<T> maximum(std::size_t(c.query.rows)), sum(maximum.size());
-    block_of(c).suspend(so_far.view(), maximum.data(), sum.data());
-    const Rows<T> others(lanes<T> + 1, c.query.cols + 3);  // NaN
+    block_of(c).suspend(c.shape.heads(so_far), maximum.data(), sum.data());
+    HeadCase<T> others({.queries = {0, lanes<T> + 1},
+                        .keys = {0, lanes<T> + 1},
+                        .head_dim = c.query.cols + 3,
+                        .causal = false});
+    for (Rows<T>* rows : {&others.query, &others.key, &others.value})
+        std::fill(rows->numbers.begin(), rows->numbers.end(), wild<T>[0]);
     for_each_chunk(c, chunks, [&](Index first, Index count) {
         auto block = block_of(c);
-        block.resume(so_far.view(), maximum.data(), sum.data());
+        block.resume(c.shape.heads(so_far), maximum.data(), sum.data());
         absorb(block, c, first, count);
-        block.suspend(so_far.view(), maximum.data(), sum.data());
+        block.suspend(c.shape.heads(so_far), maximum.data(), sum.data());
 
-        const ra::TokenPositions place{0, others.rows};
-        QueryBlock<T> other(others.view(), place, T(1));
-        other.absorb(others.view(), others.view(), place, ra::Mask{false});
+        auto other = block_of(others);
+        absorb(other, others, 0, others.key.rows);
     });
     Result<T> result(c);
     auto block = block_of(c);
-    block.resume(so_far.view(), maximum.data(), sum.data());
-    block.finish(result.output.view(), result.log_sum_exp.data());
+    block.resume(c.shape.heads(so_far), maximum.data(), sum.data());
+    result.finish(block, c.shape);
     return result;
 }
 
@@ -114,7 +122,7 @@ double error(const HeadCase<T>& c, const Result<T>& result, const HeadOracle& ex
             if (std::isfinite(c.value(j, k)))
                 largest_value = std::max(largest_value, double(std::abs(c.value(j, k))));
     for (Index i = 0; i < c.query.rows; ++i) {
-        for (Index k = 0; k < c.query.cols; ++k)
+        for (Index k = 0; k < c.value.cols; ++k)
             output = std::max(output, compare::distance(result.output(i, k), exact.output(i, k)));
         log_sum_exp = std::max(log_sum_exp, compare::distance(result.log_sum_exp[std::size_t(i)],
                                                               exact.log_sum_exp[std::size_t(i)]));
@@ -137,6 +145,10 @@ void check(const HeadCase<T>& c, const std::vector<Index>& chunks = {1'000'000})
     CAPTURE(s.head_dim);
     CAPTURE(s.causal);
     CAPTURE(s.gap);
+    CAPTURE(s.window);
+    CAPTURE(s.group);
+    CAPTURE(s.head_by_head);
+    CAPTURE(s.value_width);
     CAPTURE(chunks.front());
     const Result<T> result = run(c, chunks);
     REQUIRE(error(c, result, HeadOracle(c)) <= bound);
@@ -217,6 +229,116 @@ TEST_CASE_TEMPLATE("attention of a block: keys in several chunks, with the block
                 REQUIRE(same_bits(result, run(c, chunks)));
                 REQUIRE(result.output.kept_the_gaps());
             }
+}
+
+TEST_CASE_TEMPLATE("attention of a block: a window, wherever it begins and ends", T, float, double) {
+    constexpr Index strip = ra::detail::ProductTile<T>::rows;
+    std::size_t turn = 0;
+    for (const Index window :
+         {Index(1), Index(2), strip + 1, lanes<T>, tile_keys<T> - 1, tile_keys<T> + 5, 2 * tile_keys<T> + 9})
+        for (const Index num_queries : {Index(1), lanes<T> - 1, lanes<T>, 3 * lanes<T> + 2})
+            for (const Index first : {95, 99, 120, 350, 700}) {
+                ++turn;
+                const HeadCase<T> c({.queries = {first, num_queries},
+                                     .keys = {100, 2 * tile_keys<T> + 61},
+                                     .head_dim = Index(4 + turn % 3 * 9),
+                                     .causal = turn % 3 != 0,
+                                     .gap = Index(turn % 2 * 3),
+                                     .window = window},
+                                    turn);
+                check<T>(c);
+                const std::vector<Index> chunks{Index(1 + turn % 5 * 40), tile_keys<T>};
+                check<T>(c, chunks);
+                REQUIRE(same_bits(run_with_interruptions(c, chunks), run(c, chunks)));
+            }
+}
+
+TEST_CASE_TEMPLATE("attention of a block: keys and queries a stride apart, with a window or none", T, float,
+                   double) {
+    for (const Index window : {0, 1, 3, 40, 300})
+        for (const bool causal : {true, false})
+            for (const Index first : {0, 4, 200}) {
+                check<T>(HeadCase<T>({.queries = {first, lanes<T> + 3, 3},
+                                      .keys = {1, tile_keys<T> + 30, 3},
+                                      .head_dim = 6,
+                                      .causal = causal,
+                                      .window = window}));
+                check<T>(HeadCase<T>({.queries = {first, lanes<T> + 3},
+                                      .keys = {1, tile_keys<T> + 30, 1, tile_keys<T> / 2, 70},
+                                      .head_dim = 6,
+                                      .causal = causal,
+                                      .window = window}));
+            }
+}
+
+TEST_CASE_TEMPLATE("attention of a block: a group of heads, rows token by token and head by head", T, float,
+                   double) {
+    std::size_t turn = 0;
+    for (const Index group : {2, 3, 4, 8})
+        for (const Index tokens : {Index(1), Index(3), lanes<T> / 2 + 1, QueryBlock<T>::max_queries / group})
+            for (const Index window : {Index(0), Index(3), tile_keys<T> + 2})
+                for (const bool head_by_head : {true, false}) {
+                    ++turn;
+                    HeadShape shape{.queries = {90 + Index(turn % 7 * 30), tokens},
+                                    .keys = {100, tile_keys<T> + 33},
+                                    .head_dim = Index(3 + turn % 4 * 7),
+                                    .causal = turn % 4 != 0,
+                                    .gap = Index(turn % 3 * 2),
+                                    .window = window,
+                                    .group = group,
+                                    .head_by_head = head_by_head};
+                    const HeadCase<T> c(shape, turn);
+                    const std::vector<Index> chunks{Index(30 + turn % 3 * 60)};
+                    check<T>(c);
+                    check<T>(c, chunks);
+                    const auto result = run_with_interruptions(c, chunks);
+                    REQUIRE(same_bits(result, run(c, chunks)));
+                    REQUIRE(result.output.kept_the_gaps());
+                }
+}
+
+TEST_CASE_TEMPLATE("attention of a block: a group gives the bits that its heads have alone", T, float,
+                   double) {
+    const Index group = 4, tokens = 2 * lanes<T> + 3;
+    for (const bool head_by_head : {true, false}) {
+        HeadShape shape{.queries = {30, tokens}, .keys = {0, tile_keys<T> + 90}, .head_dim = 12};
+        shape.group = group;
+        shape.head_by_head = head_by_head;
+        const HeadCase<T> together(shape);
+        const auto result = run(together);
+        for (Index head = 0; head < group; ++head) {
+            HeadShape one = shape;
+            one.group = 1;
+            HeadCase<T> alone(one);
+            alone.key = together.key;
+            alone.value = together.value;
+            const auto row = [&](Index i) { return head_by_head ? head * tokens + i : i * group + head; };
+            for (Index i = 0; i < tokens; ++i)
+                for (Index k = 0; k < 12; ++k) alone.query(i, k) = together.query(row(i), k);
+            const auto expected = run(alone);
+            for (Index i = 0; i < tokens; ++i)
+                for (Index k = 0; k < 12; ++k) REQUIRE(result.output(row(i), k) == expected.output(i, k));
+        }
+    }
+}
+
+TEST_CASE_TEMPLATE("attention of a block: values wider and narrower than keys", T, float, double) {
+    std::size_t turn = 0;
+    for (const Index head_dim : {1, 7, 16, 130})
+        for (const Index value_width : {1, 2, 5, 16, 33, 128, 200}) {
+            ++turn;
+            const HeadCase<T> c({.queries = {20, Index(1 + turn % 4 * 11)},
+                                 .keys = {0, tile_keys<T> + 9},
+                                 .head_dim = head_dim,
+                                 .gap = Index(turn % 3 * 4),
+                                 .group = Index(1 + turn % 3),
+                                 .head_by_head = turn % 2 == 0,
+                                 .value_width = value_width},
+                                turn);
+            check<T>(c);
+            check<T>(c, {40});
+            REQUIRE(same_bits(run_with_interruptions(c, {40}), run(c, {40})));
+        }
 }
 
 TEST_CASE_TEMPLATE("attention of a block: keys that nobody sees change no bit", T, float, double) {
@@ -305,7 +427,7 @@ TEST_CASE_TEMPLATE("attention of a block: scores of -infinity have no weight", T
 TEST_CASE_TEMPLATE("attention of a block: queries that see nothing get 0 and -infinity", T, float, double) {
     const auto check_nothing = [](const HeadCase<T>& c, const Result<T>& result, Index count) {
         for (Index i = 0; i < count; ++i) {
-            for (Index k = 0; k < c.query.cols; ++k) REQUIRE(result.output(i, k) == 0);
+            for (Index k = 0; k < c.value.cols; ++k) REQUIRE(result.output(i, k) == 0);
             REQUIRE(result.log_sum_exp[std::size_t(i)] == -infinity<T>);
         }
     };
@@ -367,6 +489,7 @@ TEST_CASE("attention of a block: over 262144 keys rounding does not pile up") {
                            .keys = {0, chunk},
                            .head_dim = head_dim,
                            .deviation = 0});
+        c.plan.mask.key_len = num_keys;
         inputs::Numbers numbers(7);
         const auto fill = [&](Rows<float>& rows, float mean, double size) {
             for (float& number : rows.numbers) number = mean + float(size * numbers.uniform());
@@ -386,7 +509,7 @@ TEST_CASE("attention of a block: over 262144 keys rounding does not pile up") {
                 }
         }
         Result<float> result(c);
-        block.finish(result.output.view(), result.log_sum_exp.data());
+        result.finish(block, c.shape);
 
         double worst_output = 0, worst_log_sum_exp = 0;
         for (int s = 0; s < 4; ++s) {

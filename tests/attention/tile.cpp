@@ -7,6 +7,7 @@
 #include <ring_attention/attention/tile.hpp>
 
 #include "support/head_case.hpp"
+#include "support/masks.hpp"
 
 namespace ra = ring_attention;
 using ra::Index;
@@ -17,64 +18,154 @@ namespace {
 template <class T>
 constexpr Index lanes = ra::detail::AttentionTile<T>::lanes;
 
-/// Fails where `visible` is not what one finds by asking for every query and key.
+bool lies_in(Index key, const ra::IndexRange& range) {
+    return key >= range.first && key < range.end();
+}
+
+/// Fails where `visible` is not what one finds by asking for every query and key. Each query has `group`
+/// rows.
 template <class T>
-void check_visible(const ra::Mask& mask, const ra::TokenPositions& queries, const ra::TokenPositions& keys,
-                   Index first_key, Index num_keys) {
-    const ra::detail::VisibleKeys<T> visible(mask, queries, keys, first_key, num_keys);
-    const auto sees = [&](Index i, Index j) {
-        return !mask.causal || keys.position(first_key + j) <= queries.position(i);
-    };
-    std::vector<Index> seen(std::size_t(queries.count), 0);
+void check_visible(const ra::Mask& mask, const ra::TokenPositions& queries, Index group,
+                   const ra::TokenPositions& keys, Index first_key, Index num_keys) {
+    std::vector<ra::IndexRange> positions;
+    std::vector<std::vector<bool>> seen;  // [row][key]
     for (Index i = 0; i < queries.count; ++i)
-        for (Index j = 0; j < num_keys; ++j) seen[std::size_t(i)] += sees(i, j);
-    REQUIRE(visible.any == *std::max_element(seen.begin(), seen.end()));
-    REQUIRE(visible.all == *std::min_element(seen.begin(), seen.end()));
+        for (Index head = 0; head < group; ++head) {
+            positions.push_back(mask.visible(0, queries.position(i)));
+            seen.emplace_back();
+            for (Index j = 0; j < num_keys; ++j)
+                seen.back().push_back(lies_in(keys.position(first_key + j), positions.back()));
+        }
+    const Index rows = Index(seen.size());
+    const ra::detail::VisibleKeys<T> visible(positions, keys, first_key, num_keys);
+    const auto sees = [&](Index row, Index key) { return bool(seen[std::size_t(row)][std::size_t(key)]); };
+    const auto some_see = [&](Index key) {
+        return std::any_of(seen.begin(), seen.end(), [&](const auto& row) { return row[std::size_t(key)]; });
+    };
+    const auto all_see = [&](Index key) {
+        return std::all_of(seen.begin(), seen.end(), [&](const auto& row) { return row[std::size_t(key)]; });
+    };
+
+    Index least = num_keys, past_the_most = 0;
+    for (Index key = 0; key < num_keys; ++key) {
+        if (some_see(key)) least = std::min(least, key), past_the_most = key + 1;
+        if (some_see(key)) REQUIRE(lies_in(key, visible.any));
+        REQUIRE(lies_in(key, visible.all) == all_see(key));
+    }
+    const bool neighbours = queries.stride == 1 && queries.gap == 0;
+    REQUIRE(visible.any.first >= 0);
+    REQUIRE(visible.any.count >= 0);
+    REQUIRE(visible.any.end() <= num_keys);
+    if (neighbours && visible.any.count > 0) {
+        REQUIRE(visible.any.first == least);
+        REQUIRE(visible.any.end() == past_the_most);
+    }
+    if (visible.any.count == 0) return;  // nothing else is asked of it then
 
     constexpr Index strip = ra::detail::ProductTile<T>::rows;
-    REQUIRE(visible.first_masked() % strip == 0);
-    REQUIRE(visible.first_masked() <= visible.all);
-    REQUIRE(visible.first_masked() + strip > visible.all);
-    REQUIRE(visible.end_of_strips() % strip == 0);
-    REQUIRE(visible.end_of_strips() >= visible.any);
-    REQUIRE(visible.end_of_strips() < visible.any + strip);
+    const ra::IndexRange scores = visible.scores_of(num_keys);
+    if (visible.all == visible.any) {
+        REQUIRE(scores == visible.any);
+        for (const ra::IndexRange& masked : visible.masked()) REQUIRE(masked.count == 0);
+    } else {
+        REQUIRE(scores.first % strip == 0);
+        REQUIRE((scores.end() % strip == 0 || scores.end() == num_keys));
+        REQUIRE(scores.first > visible.any.first - strip);
+        REQUIRE(scores.first <= visible.any.first);
+        REQUIRE(scores.end() < visible.any.end() + strip);
+        REQUIRE(scores.end() >= visible.any.end());
+    }
 
+    // The scores that are masked are those of whole strips, as far as they are wanted, of which some query
+    // does not see a key; each once.
+    const auto [before, after] = visible.masked();
+    for (const ra::IndexRange& run : {before, after})
+        if (run.count > 0) {
+            REQUIRE(run.first % strip == 0);
+            REQUIRE(run.first >= scores.first);
+            REQUIRE(run.end() <= scores.end());
+        }
+    if (before.count > 0 && after.count > 0) REQUIRE(before.end() <= after.first);
+    for (Index key = scores.first; key < visible.any.end(); ++key) {
+        const Index of_strip = visible.all == visible.any ? key : key / strip * strip;
+        bool whole = true;
+        for (Index other = of_strip; other < std::min(of_strip + strip, visible.any.end()); ++other)
+            whole = whole && all_see(other);
+        if (visible.all != visible.any && of_strip + strip > visible.any.end()) continue;  // may be either
+        REQUIRE((lies_in(key, before) || lies_in(key, after)) == !whole);
+    }
+    for (Index key = visible.any.first; key < visible.any.end(); ++key)
+        if (!all_see(key)) REQUIRE((lies_in(key, before) || lies_in(key, after)));
+
+    for (Index row = 0; row < rows; ++row)
+        for (Index key = visible.any.first; key < visible.any.end(); ++key)
+            REQUIRE(visible.sees(row, key) == sees(row, key));
     if (visible.all == visible.any) return;
-    for (Index lane = 0; lane < lanes<T>; ++lane)
-        REQUIRE(visible.count[std::size_t(lane)] ==
-                T(lane < queries.count ? seen[std::size_t(lane)] : visible.any));
+    for (Index lane = 0; lane < lanes<T>; ++lane) {
+        const T begin = visible.begin[std::size_t(lane)], end = visible.end[std::size_t(lane)];
+        for (Index key = 0; key < num_keys; ++key)
+            REQUIRE((T(key) >= begin && T(key) < end) ==
+                    (lane < rows ? sees(lane, key) : lies_in(key, visible.any)));
+    }
+}
+
+/// For keys up to position `end`.
+std::vector<support::NamedMask> masks_of_rows(Index end) {
+    const auto mask = [&](bool causal, Index window = 0, Index prefix = 0, ra::List<Index> documents = {},
+                          ra::List<Index> lengths = {}) {
+        return ra::Mask{end, causal, window, prefix, std::move(documents), std::move(lengths)};
+    };
+    return {{"all keys", mask(false)},
+            {"causal", mask(true)},
+            {"window 1", mask(true, 1)},
+            {"window 6", mask(true, 6)},
+            {"window 50", mask(true, 50)},
+            {"window 4 on both sides", mask(false, 4)},
+            {"window 40 on both sides", mask(false, 40)},
+            {"prefix", mask(true, 0, end - 40)},
+            {"documents", mask(false, 0, 0, {0, end / 2, end / 2 + 5, end - 17})},
+            {"causal documents", mask(true, 0, 0, {0, end / 2, end / 2 + 5, end - 17})},
+            {"length", mask(false, 0, 0, {}, {end - 11})}};
 }
 
 }  // namespace
 
 TEST_CASE_TEMPLATE("visible keys: of every tile, wherever the mask cuts it", T, float, double) {
     using Tile = ra::detail::AttentionTile<T>;
-    const std::vector<Index> query_counts{1, 2, lanes<T> - 1, lanes<T>};
     const ra::TokenPositions keys{100, 3 * Tile::keys / 2};
-    for (const bool causal : {true, false})
-        for (const Index num_queries : query_counts)
+    for (const auto& named : masks_of_rows(100 + keys.count))
+        for (const Index num_queries : {Index(1), Index(2), lanes<T> - 1, lanes<T>})
             for (const Index first_key : {Index(0), Tile::keys}) {
                 const Index num_keys = std::min(Tile::keys, keys.count - first_key);
                 const Index before = keys.first + first_key - lanes<T> - 2;
-                for (Index first = before; first < keys.first + first_key + num_keys + 2; ++first)
-                    check_visible<T>({causal}, {first, num_queries}, keys, first_key, num_keys);
+                for (Index first = before; first < keys.first + first_key + num_keys + 60; ++first) {
+                    INFO(named.first, ", ", num_queries, " queries from ", first, " on, keys from ",
+                         first_key, " on");
+                    check_visible<T>(named.second, {first, num_queries}, 1, keys, first_key, num_keys);
+                }
             }
 }
 
-TEST_CASE_TEMPLATE("visible keys: of tokens apart, and of two runs", T, float, double) {
+TEST_CASE_TEMPLATE("visible keys: of tokens apart, of two runs, and of rows of a group", T, float, double) {
     using Tile = ra::detail::AttentionTile<T>;
     const Index half = 3 * Tile::keys / 4;
     for (const ra::TokenPositions& keys :
          {ra::TokenPositions{4, 2 * half, 3}, ra::TokenPositions{4, 2 * half, 1, half, 30}})
-        for (const Index num_queries : {Index(1), lanes<T> - 1, lanes<T>})
-            for (const Index first_key : {Index(0), Tile::keys})
-                for (Index first = 0; first < keys.position(keys.count - 1) + 2; ++first) {
-                    const Index num_keys = std::min(Tile::keys, keys.count - first_key);
-                    const ra::TokenPositions striped{first, num_queries, 3},
-                        two_runs{first, num_queries, 1, num_queries / 2, 30};
-                    check_visible<T>({true}, striped, keys, first_key, num_keys);
-                    check_visible<T>({true}, two_runs, keys, first_key, num_keys);
-                }
+        for (const auto& named : masks_of_rows(keys.position(keys.count - 1) + 1))
+            for (const Index num_queries : {Index(1), lanes<T> - 1, lanes<T>})
+                for (const Index first_key : {Index(0), Tile::keys})
+                    for (Index first = 0; first < keys.position(keys.count - 1) + 2; first += 3) {
+                        INFO(named.first, ", ", num_queries, " queries from ", first, " on, keys from ",
+                             first_key, " on");
+                        const Index num_keys = std::min(Tile::keys, keys.count - first_key);
+                        const ra::TokenPositions striped{first, num_queries, 3},
+                            two_runs{first, num_queries, 1, num_queries / 2, 30},
+                            half_as_many{first, (num_queries + 1) / 2};
+                        check_visible<T>(named.second, striped, 1, keys, first_key, num_keys);
+                        check_visible<T>(named.second, two_runs, 1, keys, first_key, num_keys);
+                        check_visible<T>(named.second, half_as_many, num_queries == 1 ? 1 : 2, keys,
+                                         first_key, num_keys);
+                    }
 }
 
 TEST_CASE_TEMPLATE("tiles of keys are whole strips, which the depth of a product holds", T, float, double) {
@@ -100,4 +191,41 @@ TEST_CASE_TEMPLATE("lanes: a row becomes a lane, and a row again", T, float, dou
                 REQUIRE(support::same_rows(back, rows));
                 REQUIRE(back.kept_the_gaps());
             }
+}
+
+TEST_CASE_TEMPLATE("lanes: rows of a group become lanes in the order of the tokens, and rows again", T, float,
+                   double) {
+    for (const Index head_dim : {1, 5, 33})
+        for (const Index group : {1, 2, 3, 8})
+            for (const bool head_by_head : {true, false})
+                for (const Index first : {0, 1, 5})
+                    for (const Index count : {Index(1), Index(4), lanes<T>}) {
+                        support::HeadShape shape;
+                        shape.queries = {0, 2 * lanes<T>};
+                        shape.group = group;
+                        shape.head_by_head = head_by_head;
+                        const auto rows = support::normal_rows<T>(shape.query_rows(), head_dim, 3, 1);
+                        const auto place = [&](Index row) {
+                            const Index token = row / group, head = row % group;
+                            return head_by_head ? head * shape.queries.count + token : row;
+                        };
+                        std::vector<T> packed(std::size_t(head_dim * lanes<T>)), scratch(packed.size());
+                        ra::detail::pack_lanes<T>(
+                            shape.heads(rows).group_rows(0, group).middle_rows(first, count), packed.data(),
+                            scratch.data());
+                        for (Index c = 0; c < head_dim; ++c)
+                            for (Index lane = 0; lane < lanes<T>; ++lane)
+                                REQUIRE(packed[std::size_t(c * lanes<T> + lane)] ==
+                                        (lane < count ? rows(place(first + lane), c) : T(0)));
+                        Rows<T> back(shape.query_rows(), head_dim, 7);
+                        ra::detail::unpack_lanes<T>(
+                            packed.data(), shape.heads(back).group_rows(0, group).middle_rows(first, count),
+                            scratch.data());
+                        REQUIRE(back.kept_the_gaps());
+                        for (Index row = 0; row < shape.query_rows(); ++row) {
+                            const bool written = row >= first && row < first + count;
+                            if (written) REQUIRE(support::same_row(back, rows, place(row)));
+                            if (!written) REQUIRE(std::isnan(back(place(row), 0)));
+                        }
+                    }
 }

@@ -37,6 +37,33 @@ TEST_CASE("token positions: how many stand at or before a position, of the run a
     });
 }
 
+TEST_CASE("token positions: which stand in an interval of positions, of the run and of its parts") {
+    const auto check = [](const ra::TokenPositions& run, Index first, Index count) {
+        const Positions all = walk(run);
+        const ra::IndexRange indices = run.indices({first, count});
+        REQUIRE(indices.count >= 0);
+        for (Index i = 0; i < run.count; ++i) {
+            const Index position = all[std::size_t(i)];
+            REQUIRE((i >= indices.first && i < indices.end()) ==
+                    (position >= first && position < first + count));
+        }
+        if (indices.count == 0) return;
+        REQUIRE(indices.first >= 0);
+        REQUIRE(indices.end() <= run.count);
+    };
+    for_each_run([&](const ra::TokenPositions& run) {
+        const Positions all = walk(run);
+        const Index past_the_end = all.empty() ? run.first + 3 : all.back() + 3;
+        for (Index first = run.first - 3; first <= past_the_end; ++first)
+            for (const Index count : {0, 1, 2, 5, 40}) {
+                CAPTURE(first);
+                CAPTURE(count);
+                check(run, first, count);
+                if (run.count >= 3) check(run.middle(1, run.count - 2), first, count);
+            }
+    });
+}
+
 TEST_CASE(
     "token positions: before the gap, if there is one, tokens stand a stride apart, and so they do after "
     "it") {

@@ -10,7 +10,7 @@
 #include <limits>
 #include <vector>
 
-#include <ring_attention/attention/mask.hpp>
+#include <ring_attention/attention/scores.hpp>
 #include <ring_attention/kernels/matrix_view.hpp>
 
 #include "inputs.hpp"
@@ -78,25 +78,72 @@ struct HeadShape {
     bool causal = true;
     ra::Index gap = 0;     ///< between two rows of queries or outputs, of keys or values
     double deviation = 1;  ///< of the numbers of queries and keys
+    ra::Index window = 0;
+    ra::Index group = 1;         ///< query heads, which all read these keys
+    bool head_by_head = false;   ///< how the rows of a group lie, else token by token
+    ra::Index value_width = -1;  ///< -1: as head_dim
+
+    ra::Index query_rows() const { return queries.count * group; }
+    ra::Index width_of_values() const { return value_width < 0 ? head_dim : value_width; }
+
+    /// The token that a row of the queries or outputs, as they lie, is of.
+    ra::Index token_of(ra::Index row) const { return head_by_head ? row % queries.count : row / group; }
+
+    /// Rows of queries or outputs as the library sees them.
+    template <class Number>
+    ra::HeadsView<Number> heads(Number* numbers, ra::Index width, ra::Index stride) const {
+        return {numbers,
+                group,
+                queries.count,
+                width,
+                query_rows() * stride,
+                head_by_head ? queries.count * stride : stride,
+                head_by_head ? stride : group * stride};
+    }
+
+    template <class T>
+    ra::HeadsView<T> heads(Rows<T>& rows) const {
+        return heads(rows.numbers.data(), rows.cols, rows.stride);
+    }
+    template <class T>
+    ra::HeadsView<const T> heads(const Rows<T>& rows) const {
+        return heads(rows.numbers.data(), rows.cols, rows.stride);
+    }
+
+    /// One batch entry, one key-value head.
+    template <class T>
+    ra::AttentionPlan plan() const {
+        const ra::Index key_len =
+            keys.count == 0 ? keys.first : std::max<ra::Index>(0, keys.position(keys.count - 1) + 1);
+        const ra::Share nowhere(ra::ChunkLayout(1, 1), 0, 1);  // queries and keys are given with their places
+        return {nowhere,
+                nowhere,
+                {1, group, 1, head_dim, width_of_values()},
+                {key_len, causal, window},
+                {ra::default_scale<T>(head_dim), 0, {}}};
+    }
 };
 
 template <class T>
 struct HeadCase {
     HeadShape shape;
-    ra::Mask mask;
+    ra::AttentionPlan plan;
+    ra::ScoreTerms<T> terms;
     T scale;
     Rows<T> query, key, value;
 
     explicit HeadCase(const HeadShape& of, std::uint64_t seed = 1)
         : shape(of),
-          mask{of.causal},
+          plan(of.plan<T>()),
           scale(T(1) / std::sqrt(T(of.head_dim))),
-          query(normal_rows<T>(of.queries.count, of.head_dim, of.gap, 3 * seed, of.deviation)),
+          query(normal_rows<T>(of.query_rows(), of.head_dim, of.gap, 3 * seed, of.deviation)),
           key(normal_rows<T>(of.keys.count, of.head_dim, of.gap, 3 * seed + 1, of.deviation)),
-          value(normal_rows<T>(of.keys.count, of.head_dim, of.gap, 3 * seed + 2)) {}
+          value(normal_rows<T>(of.keys.count, of.width_of_values(), of.gap, 3 * seed + 2)) {}
 
+    /// i: a row, j: a key.
     bool sees(ra::Index i, ra::Index j) const {
-        return !shape.causal || shape.keys.first + j <= shape.queries.first + i;
+        const ra::Index at = shape.queries.position(shape.token_of(i)), key_at = shape.keys.position(j);
+        return (!shape.causal || key_at <= at) && (shape.window == 0 || std::abs(at - key_at) < shape.window);
     }
 
     long double score(ra::Index i, ra::Index j) const {
@@ -127,22 +174,23 @@ struct HeadOracle {
     std::vector<long double> log_sum_exp;
 
     template <class T>
-    explicit HeadOracle(const HeadCase<T>& c) : output(c.query.rows, c.query.cols) {
+    explicit HeadOracle(const HeadCase<T>& c) : output(c.query.rows, c.value.cols) {
         constexpr long double infinity = std::numeric_limits<long double>::infinity();
+        std::vector<long double> scores(std::size_t(c.key.rows));
         for (ra::Index i = 0; i < c.query.rows; ++i) {
-            std::vector<long double> scores;
-            for (ra::Index j = 0; j < c.key.rows && c.sees(i, j); ++j) scores.push_back(c.score(i, j));
             long double maximum = -infinity, sum = 0;
-            for (const long double score : scores) maximum = std::max(maximum, score);
-            for (ra::Index k = 0; k < c.query.cols; ++k) output(i, k) = 0;
-            for (ra::Index j = 0; j < ra::Index(scores.size()); ++j) {
+            for (ra::Index j = 0; j < c.key.rows; ++j)
+                if (c.sees(i, j)) maximum = std::max(maximum, scores[std::size_t(j)] = c.score(i, j));
+            for (ra::Index k = 0; k < output.cols; ++k) output(i, k) = 0;
+            for (ra::Index j = 0; j < c.key.rows; ++j) {
+                if (!c.sees(i, j)) continue;
                 const long double score = scores[std::size_t(j)],
                                   weight = score == -infinity ? 0 : std::exp(score - maximum);
                 sum += weight;
-                for (ra::Index k = 0; k < c.query.cols; ++k) output(i, k) += weight * c.value(j, k);
+                for (ra::Index k = 0; k < output.cols; ++k) output(i, k) += weight * c.value(j, k);
             }
             log_sum_exp.push_back(sum == 0 ? -infinity : maximum + std::log(sum));
-            for (ra::Index k = 0; k < c.query.cols; ++k)
+            for (ra::Index k = 0; k < output.cols; ++k)
                 if (sum != 0) output(i, k) /= sum;
         }
     }

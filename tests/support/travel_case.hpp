@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -10,8 +9,9 @@
 #include <ring_attention/attention/plan.hpp>
 
 #include "layouts.hpp"
+#include "masks.hpp"
 
-// Who sees whom, token by token, from what the options say: what the library judges by intervals of tiles.
+// Which rank sees which, token by token: what the library judges by intervals of tiles.
 
 namespace support {
 
@@ -37,17 +37,15 @@ struct TravelCase {
                 query_offset};
     }
 
-    bool sees(Index batch, Index query, Index key) const {
-        const auto document = [&](Index position) {
-            return std::count_if(mask.document_starts.begin(), mask.document_starts.end(),
-                                 [&](Index start) { return start > 0 && start <= position; });
-        };
-        if (!mask.lengths.empty() && key >= mask.lengths[std::size_t(batch)]) return false;
-        if (document(query) != document(key)) return false;
-        const bool near = mask.window == 0 || std::abs(query - key) < mask.window;
-        return key < mask.prefix || ((!mask.causal || key <= query) && near);
-    }
+    bool sees(Index batch, Index query, Index key) const { return support::sees(mask, batch, query, key); }
 };
+if (!mask.lengths.empty() && key >= mask.lengths[std::size_t(batch)]) return false;
+if (document(query) != document(key)) return false;
+const bool near = mask.window == 0 || std::abs(query - key) < mask.window;
+return key < mask.prefix || ((!mask.causal || key <= query) && near);
+}
+}
+;
 
 /// For each rank and each home, whether some query of the rank sees a key of the home; and the same for the
 /// rank's own keys at seats before the query's.
