@@ -1,12 +1,13 @@
 // A sequence model in fifteen lines: build it, run it, take one step of training, save it.
 
 #include <cstdio>
+#include <exception>
 
 #include <ring_attention/ring_attention.hpp>
 
 namespace ra = ring_attention;
 
-int main() {
+int main() try {
     constexpr ra::Options options{.embed_dim = 288, .num_chunks = 8};  // the rest has defaults
     auto model = ra::build<options>();
 
@@ -25,4 +26,8 @@ int main() {
     ra::load(model, "weights.safetensors");
     std::printf("%td parameters, output [%td, %td]\n", ra::parameter_count(model), y.dimension(0),
                 y.dimension(1));
+    if (std::fflush(stdout) != 0) throw ra::FileError("cannot write to standard output");
+} catch (const std::exception& error) {
+    std::fprintf(stderr, "quickstart: %s\n", error.what());
+    return 2;
 }

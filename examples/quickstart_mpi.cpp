@@ -44,5 +44,6 @@ int main(int argc, char** argv) {
                 if (ring.rank() == 0)
                     std::printf("step %d: loss %.6f on %d ranks\n", step, loss.loss, ring.ranks());
             }
+            if (std::fflush(stdout) != 0) throw ra::FileError("cannot write to standard output");
         });
 }

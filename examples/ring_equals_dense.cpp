@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -72,6 +73,8 @@ double difference_to_dense(const QueryKeyValue& of, const ra::Tensor<float, 4>& 
 
 int main(int argc, char** argv) try {
     if (argc != 2) throw ra::Error("usage: ring_equals_dense FILE");
+    if (!std::filesystem::is_regular_file(argv[1]))  // a pipe without a writer would hold us up
+        throw ra::FileError(std::string(argv[1]) + " is no regular file");
     std::ifstream file(argv[1], std::ios::binary);
     std::string text(std::size_t(longest), '\0');
     file.read(text.data(), longest);
@@ -90,6 +93,7 @@ int main(int argc, char** argv) try {
         std::printf("  ring of %2td seats: %.1e\n", seats, difference);
     }
     std::printf(equal ? "equal, up to rounding in float\n" : "NOT EQUAL\n");
+    if (std::fflush(stdout) != 0) throw ra::FileError("cannot write to standard output");
     return equal ? 0 : 1;
 } catch (const std::exception& error) {
     std::fprintf(stderr, "ring_equals_dense: %s\n", error.what());

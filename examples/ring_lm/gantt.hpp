@@ -52,9 +52,10 @@ inline std::string row_names(const Gantt& gantt) {
 
 }  // namespace detail
 
-/// Draws a PNG, or SVG, by gnuplot, where there is one; returns whether it did.
+/// Draws a PNG, or SVG, by gnuplot, where there is one; returns whether it did. Throws ra::FileError where
+/// the file cannot be written.
 inline bool draw(const Gantt& gantt, const std::filesystem::path& path) {
-    return gnuplot([&](std::FILE* pipe) {
+    return gnuplot(path, [&](std::FILE* pipe) {
         fmt::print(pipe, "set terminal {} noenhanced size 1000,{}\nset output {}\n",
                    path.extension() == ".svg" ? "svg background rgb 'white'" : "pngcairo",
                    120 + 45 * gantt.rows.size(), gnuplot_text(path));

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <string>
 #include <vector>
 
 #include "model.hpp"
+#include "output.hpp"
 #include "text.hpp"
 
 namespace ring_lm {
@@ -20,8 +20,10 @@ struct GenerateArguments {
 };
 
 /// Draws a byte from softmax(logits / temperature) with a number in (0, 1); the likeliest byte at temperature
-/// 0.
+/// 0. Throws ra::Error where a logit is not finite.
 inline std::uint8_t draw_byte(const float* logits, double temperature, double uniform) {
+    if (!std::all_of(logits, logits + options.vocabulary, [](float x) { return std::isfinite(x); }))
+        throw ra::Error("the weights are of no use: what they make of the text is not finite");
     const float* best = std::max_element(logits, logits + options.vocabulary);
     if (temperature == 0) return std::uint8_t(best - logits);
     std::vector<double> cumulative;
@@ -40,7 +42,7 @@ inline void generate(const GenerateArguments& arguments) {
     const ra::CounterRandom random(arguments.seed, ra::RandomPurpose::sampling);
     Bytes text(arguments.prompt.begin(), arguments.prompt.end());
     if (text.empty()) text.push_back('\n');
-    std::fwrite(arguments.prompt.data(), 1, arguments.prompt.size(), stdout);
+    say(arguments.prompt);
     ra::Stream stream{trained.model};
     const auto start_from_last = [&](ra::Index count) {
         ra::Tensor<ra::Token, 2> tokens(1, count);
@@ -51,12 +53,12 @@ inline void generate(const GenerateArguments& arguments) {
     ra::Tensor<float, 2> logits = start_from_last(std::min(ra::Index(text.size()), trained.context));
     for (ra::Index i = 0; i < arguments.length; ++i) {
         text.push_back(draw_byte(logits.data(), arguments.temperature, random.uniform(std::uint64_t(i))));
-        std::putchar(text.back());
-        std::fflush(stdout);
+        say(std::string(1, char(text.back())));
+        require_output();
         logits = stream.size() < trained.context ? stream.push(text.back())
                                                  : start_from_last((trained.context + 1) / 2);
     }
-    std::putchar('\n');
+    say("\n");
 }
 
 }  // namespace ring_lm

@@ -1,14 +1,13 @@
 #pragma once
 
 #include <filesystem>
-#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
-#include <fmt/os.h>
 
-#include <ring_attention/core/error.hpp>
+#include <ring_attention/io/atomic_file.hpp>
 
 #include "gnuplot.hpp"
 
@@ -22,18 +21,17 @@ struct LossPoint {
 };
 
 /// Writes all points as a table. Throws ra::FileError where it cannot.
-inline void write_csv(const std::vector<LossPoint>& points, const std::filesystem::path& path) try {
-    auto file = fmt::output_file(path.c_str());
-    file.print("step,train_bits_per_byte,held_out_bits_per_byte,learning_rate\n");
+inline void write_csv(const std::vector<LossPoint>& points, const std::filesystem::path& path) {
+    std::string table = "step,train_bits_per_byte,held_out_bits_per_byte,learning_rate\n";
     for (const LossPoint& p : points)
-        file.print("{},{:.4f},{:.4f},{:.6g}\n", p.step, p.train, p.held_out, p.learning_rate);
-} catch (const std::system_error& error) {
-    throw ring_attention::FileError("cannot write " + path.string() + ": " + error.what());
+        table += fmt::format("{},{:.4f},{:.4f},{:.6g}\n", p.step, p.train, p.held_out, p.learning_rate);
+    ring_attention::write_file(path, std::as_bytes(std::span(table)));
 }
 
-/// Draws the curve by gnuplot where there is one; returns whether it did.
+/// Draws the curve by gnuplot where there is one; returns whether it did. Throws ra::FileError where the file
+/// cannot be written.
 inline bool draw_png(const std::filesystem::path& csv, const std::filesystem::path& png) {
-    return gnuplot([&](std::FILE* pipe) {
+    return gnuplot(png, [&](std::FILE* pipe) {
         fmt::print(pipe,
                    "set terminal pngcairo size 900,540\nset output {}\nset datafile separator ','\n"
                    "set xlabel 'step'\nset ylabel 'bits per byte'\nset grid\n"

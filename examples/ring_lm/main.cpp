@@ -1,18 +1,23 @@
 // ring_lm: a byte-level language model on ring attention. `ring_lm --help` tells its commands.
 
 #include <algorithm>
+#include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <functional>
 #include <limits>
+#include <new>
 #include <string>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "arguments.hpp"
 #include "evaluate.hpp"
 #include "generate.hpp"
 #include "layouts.hpp"
+#include "output.hpp"
 #include "progress.hpp"
 #include "schedule.hpp"
 #include "train.hpp"
@@ -20,6 +25,9 @@
 namespace {
 
 namespace ra = ring_attention;
+
+using ring_lm::add_number;
+using ring_lm::add_path;
 
 struct EvaluateArguments {
     std::filesystem::path weights, data;
@@ -40,6 +48,8 @@ void evaluate_file(const EvaluateArguments& arguments, ring_lm::Ranks& ranks) {
                                               if (line.on_terminal() && ranks.speaks())
                                                   line.show(fmt::format("window {}/{}", done, all));
                                           });
+    if (!std::isfinite(losses.bits_per_byte()))
+        throw ra::Error("the weights are of no use: what they make of the text is not finite");
     if (!ranks.speaks()) return;
     line.end();
     fmt::print("bits per byte {:.4f}\n\nbytes of context  bits per byte\n", losses.bits_per_byte());
@@ -52,11 +62,6 @@ void evaluate_file(const EvaluateArguments& arguments, ring_lm::Ranks& ranks) {
     }
 }
 
-CLI::Option* number(CLI::App* command, const std::string& name, auto& value, auto low, auto high,
-                    const std::string& help) {
-    return command->add_option(name, value, help)->check(CLI::Range(low, high))->capture_default_str();
-}
-
 constexpr std::int64_t zero = 0, one = 1, largest = std::numeric_limits<std::int64_t>::max();
 
 /// What the command line asks for.
@@ -66,48 +71,48 @@ struct Job {
     EvaluateArguments evaluate;
     ring_lm::ScheduleArguments schedule;
     int threads = 0, replicas = 1;
-    std::function<void(ring_lm::Ranks&)> run;
+    std::function<int(ring_lm::Ranks&)> run;  ///< returns the exit code
 };
 
 void add_train(CLI::App& app, Job& job) {
     ring_lm::TrainArguments& with = job.train;
     CLI::App* command =
         app.add_subcommand("train", "Trains a model on a file, the last 5 % of which are held out");
-    command->add_option("--data", with.data, "Text file, any bytes")->required();
-    command->add_option("--out", with.out, "Folder for weights.safetensors, loss.csv and loss.png")
-        ->required();
-    number(command, "--context", with.context, 1, 1 << 24, "Bytes that the model sees at a time");
-    number(command, "--batch", with.batch, 1, 1 << 20, "Windows of the text in each step");
-    number(command, "--steps", with.steps, one, largest, "Training steps");
-    number(command, "--seed", with.seed, zero, largest, "Of initial values, sampling and dropout");
-    number(command, "--learning-rate", with.learning_rate, 1e-9, 1.0, "At its peak");
-    number(command, "--report-every", with.report_every, one, largest,
-           "Steps between two looks at the held-out text");
+    add_path(command, "--data", with.data, "Text file, any bytes")->required();
+    add_path(command, "--out", with.out, "Folder for weights.safetensors, loss.csv and loss.png")->required();
+    add_number(command, "--context", with.context, 1, 1 << 24, "Bytes that the model sees at a time");
+    add_number(command, "--batch", with.batch, 1, 1 << 20, "Windows of the text in each step");
+    add_number(command, "--steps", with.steps, one, largest, "Training steps");
+    add_number(command, "--seed", with.seed, zero, largest, "Of initial values, sampling and dropout");
+    add_number(command, "--learning-rate", with.learning_rate, 1e-9, 1.0, "At its peak");
+    add_number(command, "--report-every", with.report_every, one, largest,
+               "Steps between two looks at the held-out text");
     command
         ->add_option("--layout", with.layout,
                      "Which bytes of a window sit at which seat of the ring: contiguous, zigzag or striped")
         ->transform(CLI::CheckedTransformer(ring_lm::layouts));
     command->add_flag("--dropout", with.dropout, "Trains with dropout");
-    number(command, "--replicas", job.replicas, 1, 1 << 20,
-           "Rings that train on different windows of a batch: of the ranks, each gets its part");
-    command->add_option("--trace", with.trace,
-                        "File for a trace of the last steps, for ui.perfetto.dev; and a picture beside it");
-    number(command, "--threads", job.threads, 0, 4096, "0: RING_ATTENTION_NUM_THREADS, else all cores");
-    command->callback([&] { job.run = [&](ring_lm::Ranks& ranks) { ring_lm::train(with, ranks); }; });
+    add_number(command, "--replicas", job.replicas, 1, 1 << 20,
+               "Rings that train on different windows of a batch: of the ranks, each gets its part");
+    add_path(command, "--trace", with.trace,
+             "File for a trace of the last steps, for ui.perfetto.dev; and a picture beside it");
+    add_number(command, "--threads", job.threads, 0, 4096, "0: RING_ATTENTION_NUM_THREADS, else all cores");
+    command->callback([&] { job.run = [&](ring_lm::Ranks& ranks) { return ring_lm::train(with, ranks); }; });
 }
 
 void add_generate(CLI::App& app, Job& job) {
     ring_lm::GenerateArguments& with = job.generate;
     CLI::App* command = app.add_subcommand(
         "generate", "Writes the prompt and the text that the model makes follow, byte by byte");
-    command->add_option("--weights", with.weights, "File that train wrote")->required();
+    add_path(command, "--weights", with.weights, "File that train wrote")->required();
     command->add_option("--prompt", with.prompt, "What the text begins with");
-    number(command, "--length", with.length, 0, 1 << 30, "Bytes to make");
-    number(command, "--temperature", with.temperature, 0.0, 100.0, "0: always the likeliest byte");
-    number(command, "--seed", with.seed, zero, largest, "Of the draws");
+    add_number(command, "--length", with.length, 0, 1 << 30, "Bytes to make");
+    add_number(command, "--temperature", with.temperature, 0.0, 100.0, "0: always the likeliest byte");
+    add_number(command, "--seed", with.seed, zero, largest, "Of the draws");
     command->callback([&] {
         job.run = [&](ring_lm::Ranks& ranks) {
             if (ranks.speaks()) ring_lm::generate(with);
+            return 0;
         };
     });
 }
@@ -116,28 +121,34 @@ void add_evaluate(CLI::App& app, Job& job) {
     EvaluateArguments& with = job.evaluate;
     CLI::App* command =
         app.add_subcommand("evaluate", "Prints bits per byte of a text, and by position in the context");
-    command->add_option("--weights", with.weights, "File that train wrote")->required();
-    command->add_option("--data", with.data, "Text file")->required();
-    command
-        ->add_option("--max-bytes", with.max_bytes, "Look at windows of about so many bytes, evenly spread")
-        ->check(CLI::Range(zero, largest));
-    command->callback([&] { job.run = [&](ring_lm::Ranks& ranks) { evaluate_file(with, ranks); }; });
+    add_path(command, "--weights", with.weights, "File that train wrote")->required();
+    add_path(command, "--data", with.data, "Text file")->required();
+    add_number(command, "--max-bytes", with.max_bytes, 1, largest,
+               "Look at windows of about so many bytes, evenly spread")
+        ->default_str("");
+    command->callback([&] {
+        job.run = [&](ring_lm::Ranks& ranks) {
+            evaluate_file(with, ranks);
+            return 0;
+        };
+    });
 }
 
 void add_schedule(CLI::App& app, Job& job) {
     ring_lm::ScheduleArguments& with = job.schedule;
     CLI::App* command = app.add_subcommand(
         "schedule", "Draws who computes with whose keys and values when, for a layout and a number of ranks");
-    command->add_option("--out", with.out, "File: .png or .svg")->capture_default_str();
+    add_path(command, "--out", with.out, "File: .png or .svg")->capture_default_str();
     command->add_option("--layout", with.layouts, "contiguous, zigzag or striped; without it, all")
         ->transform(CLI::CheckedTransformer(ring_lm::layouts));
-    number(command, "--ranks", with.ranks, 1, 64, "Ranks of the ring, a seat each");
-    number(command, "--tokens", with.tokens, 1, 1 << 24, "Of a rank");
-    number(command, "--hop", with.hop, 0.0, 100.0,
-           "Time for which a message is under way; 1: in which a rank computes a hop");
+    add_number(command, "--ranks", with.ranks, 1, 64, "Ranks of the ring, a seat each");
+    add_number(command, "--tokens", with.tokens, 1, 1 << 24, "Of a rank");
+    add_number(command, "--hop", with.hop, 0.0, 100.0,
+               "Time for which a message is under way; 1: in which a rank computes a hop");
     command->callback([&] {
         job.run = [&](ring_lm::Ranks& ranks) {
             if (ranks.speaks()) ring_lm::draw_schedule(with);
+            return 0;
         };
     });
 }
@@ -162,19 +173,24 @@ int run(int argc, char** argv, const MakeRanks& make_ranks) {
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& asked_for_help) {
-        return app.exit(asked_for_help);
+        const int exit_code = app.exit(asked_for_help);
+        ring_lm::require_output();
+        return exit_code;
     } catch (const CLI::ParseError& error) {
         throw ra::Error(std::string(error.what()) + " (see ring_lm --help)");
     }
     if (job.threads > 0) ra::set_num_threads(job.threads);
     ring_lm::Ranks ranks = make_ranks(job.replicas);
-    job.run(ranks);
-    return 0;
+    const int exit_code = job.run(ranks);
+    ring_lm::require_output();
+    return exit_code;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) try {
+    ring_lm::occupy_closed_streams();
+    std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error as any other
     if (!ring_lm::started_by_mpi())
         return run(argc, argv, [](int replicas) { return ring_lm::Ranks(replicas); });
 #ifdef RING_LM_WITH_MPI
@@ -184,6 +200,8 @@ int main(int argc, char** argv) try {
 #else
     throw ra::Error("started by mpirun, but built without MPI");
 #endif
+} catch (const std::bad_alloc&) {
+    return fail("there is not enough memory for that");
 } catch (const std::exception& error) {
     return fail(error.what());
 }

@@ -1,8 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 #include <ring_attention/ring_attention.hpp>
@@ -27,8 +30,19 @@ using ModelOf = ra::LanguageModel<with(layout)>;
 
 using Model = ModelOf<ra::Layout::contiguous>;
 
-/// Bytes of context that the model was trained with, and the model itself, in the file's metadata.
+/// Throws ra::Error unless every number of the model is finite.
+inline void require_finite(const auto& model, const std::string& whose) {
+    ra::for_each_parameter(model, [&](std::string_view name, const auto& tensor) {
+        if (!std::all_of(tensor.data(), tensor.data() + tensor.size(),
+                         [](auto x) { return std::isfinite(x); }))
+            throw ra::Error(whose + ": " + std::string(name) + " has a number that is not finite");
+    });
+}
+
+/// Bytes of context that the model was trained with, and the model itself, in the file's metadata. Throws
+/// ra::Error where the model has a number that is not finite, and then the path has what it had before.
 inline void save_model(const auto& model, ra::Index context, const std::filesystem::path& path) {
+    require_finite(model, "the weights are not saved to " + path.string());
     ra::save(model, path, {{"program", "ring_lm"}, {"context", std::to_string(context)}});
 }
 
@@ -37,7 +51,7 @@ struct TrainedModel {
     ra::Index context;
 };
 
-/// Throws ra::FileError where the file was not written by save_model.
+/// Throws ra::Error where the file was not written by save_model.
 inline TrainedModel load_model(const std::filesystem::path& path) {
     const std::string context = ra::read_metadata(path, "context");
     TrainedModel trained{{}, 0};
@@ -47,6 +61,7 @@ inline TrainedModel load_model(const std::filesystem::path& path) {
         throw ra::FileError(path.string() + " says that its context is '" + context +
                             "', expected a number of bytes");
     ra::load(trained.model, path);
+    require_finite(trained.model, path.string());
     return trained;
 }
 

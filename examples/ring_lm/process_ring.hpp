@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <optional>
 #include <span>
@@ -56,6 +57,16 @@ class ProcessRing {
 
     void sum_in_rank_order(std::span<std::byte> sums, auto&& add) {
         processes_ ? processes_->sum_in_rank_order(sums, add) : alone_.sum_in_rank_order(sums, add);
+    }
+
+    /// The largest of the numbers that the ranks name, on all of them.
+    int largest(int number) {
+        int so_far = number;
+        if (ranks() > 1)
+            ra::sum_numbers_in_rank_order(*this, std::span(&so_far, 1), [&](std::span<int> part, ra::Index) {
+                part[0] = std::max(part[0], number);
+            });
+        return so_far;
     }
 
     ra::RingLog& log() { return processes_ ? processes_->log() : alone_.log(); }

@@ -1,31 +1,26 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <string>
 #include <unistd.h>
 
 #include <fmt/format.h>
+
+#include "output.hpp"
 
 namespace ring_lm {
 
 /// One line that is written over on a terminal; plain lines elsewhere.
 class ProgressLine {
   public:
-    void show(const std::string& text) {
-        if (on_terminal_)
-            fmt::print("\r\033[K{}", text);
-        else
-            fmt::print("{}\n", text);
-        std::fflush(stdout);
-    }
+    void show(const std::string& text) { say(on_terminal_ ? "\r\033[K" + text : text + "\n"); }
 
     /// On a terminal, lines may come often; elsewhere they would fill the log.
     bool on_terminal() const { return on_terminal_; }
 
     void end() {
-        if (on_terminal_) fmt::print("\n");
-        std::fflush(stdout);
+        if (on_terminal_) say("\n");
     }
 
   private:
@@ -44,7 +39,7 @@ class Stopwatch {
 
 /// "1:05"
 inline std::string minutes_text(double seconds) {
-    const auto whole = long(seconds + 0.5);
+    const auto whole = long(std::min(seconds, 1e15) + 0.5);
     return fmt::format("{}:{:02}", whole / 60, whole % 60);
 }
 

@@ -27,9 +27,17 @@ struct ScheduleArguments {
 inline std::vector<Bar> schedule(const ScheduleArguments& of, ra::Layout layout, int first_row) {
     const int ranks = of.ranks;
     const ra::ChunkLayout tokens(of.tokens * ranks, ranks, layout);
+    const auto plan_of = [&](int rank) {
+        const ra::Share share(tokens, rank, ranks);
+        return ra::plan_of<float>(
+            {}, share, share,
+            {.batch = 1, .heads = 1, .key_value_heads = 1, .key_width = 1, .value_width = 1});
+    };
     Eigen::ArrayXXd work(ranks, ranks);  // of a rank at a hop
+    std::vector<ra::detail::Routes> routes;
     for (int rank = 0; rank < ranks; ++rank) {
-        const ra::List<ra::Index> hops = ra::work_of_hops<float>({tokens, rank, ranks}, ra::Mask{});
+        routes.emplace_back(plan_of(rank));
+        const ra::List<ra::Index> hops = ra::work_of_hops<float>(plan_of(rank));
         for (int hop = 0; hop < ranks; ++hop) work(rank, hop) = double(hops[std::size_t(hop)]);
     }
     work /= work.mean();
@@ -43,19 +51,28 @@ inline std::vector<Bar> schedule(const ScheduleArguments& of, ra::Layout layout,
             const double begin = start[rank], end = begin + work(rank, hop);
             if (begin > free_from[rank]) bars.push_back({row, "wait", "", free_from[rank], begin});
             if (end > begin) bars.push_back({row, "compute", std::to_string(visiting), begin, end});
-            if (ra::travels_on({tokens, visiting, ranks}, hop, ra::Mask{}))
+            if (routes[std::size_t(rank)].gives_on(hop) || routes[std::size_t(rank)].gives_own_to(hop))
                 bars.push_back({row, "send", "", begin, begin + of.hop});
             free_from[rank] = end;
         }
-        // A hop is over when its own message has left and the next one has come, from the rank after.
-        for (int rank = 0; rank < ranks; ++rank)
-            present_from[rank] = std::max(start[rank], start[(rank + 1) % ranks]) + of.hop;
+        // A hop is over when its own message has left and the next one has come.
+        for (int rank = 0; rank < ranks; ++rank) {
+            const ra::detail::Routes& route = routes[std::size_t(rank)];
+            present_from[rank] = start[rank] + (route.gives_on(hop) || route.gives_own_to(hop) ? of.hop : 0);
+            if (const auto giver = route.giver(hop))
+                present_from[rank] = std::max(present_from[rank], start[*giver] + of.hop);
+        }
     }
     return bars;
 }
 
-/// Draws them, a layout below the other. Throws ra::Error where there is no gnuplot.
+/// Draws them, a layout below the other. Throws ra::Error where there is no gnuplot, or too much to draw.
 inline void draw_schedule(const ScheduleArguments& of) {
+    constexpr ra::Index most_tokens = 1 << 20;  // takes seconds; the time grows with the square
+    if (of.tokens > most_tokens / of.ranks)
+        throw ra::Error(fmt::format("--ranks {} and --tokens {}: expected at most {} tokens in all", of.ranks,
+                                    of.tokens, most_tokens));
+    ra::require_writable(of.out);
     Gantt gantt{fmt::format("Forward, causal, {} ranks: whose keys and values each computes with", of.ranks),
                 "time, in hops of equal work",
                 {},

@@ -21,16 +21,23 @@ using Bytes = std::vector<std::uint8_t>;
 /// A file of which parts are read as they are needed: on several ranks, each reads its own.
 class TextFile {
   public:
-    /// Throws ra::FileError where there is no such file, or nothing in it.
-    explicit TextFile(const std::filesystem::path& path) : path_(path) {
-        if (std::filesystem::is_directory(path))
-            throw ra::FileError(path.string() + " is a folder, expected a text file");
-        file_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    /// Throws ra::FileError where there is no such file, nothing in it, or it is not one whose parts can be
+    /// read in any order.
+    explicit TextFile(const std::filesystem::path& path)
+        // O_NONBLOCK: a pipe without a writer would hold us up before we could refuse it.
+        : TextFile(path, open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
         struct stat status {};
         if (file_ < 0 || fstat(file_, &status) != 0)
             throw ra::FileError("cannot open " + path.string() + ": " + std::strerror(errno));
+        if (!S_ISREG(status.st_mode))
+            throw ra::FileError(path.string() +
+                                (S_ISDIR(status.st_mode) ? " is a folder" : " is a pipe or device") +
+                                ", expected a regular file, whose parts can be read in any order");
         size_ = std::size_t(status.st_size);
-        if (size_ == 0) throw ra::FileError(path.string() + " is empty");
+        char byte = 0;
+        if (size_ == 0 && pread(file_, &byte, 1, 0) == 1)  // as in /proc
+            throw ra::FileError(path.string() + " does not tell its size, expected a copy of it");
+        if (size_ == 0) throw ra::FileError(path.string() + " is empty, expected a text");
     }
     ~TextFile() {
         if (file_ >= 0) close(file_);
@@ -56,8 +63,10 @@ class TextFile {
     }
 
   private:
+    TextFile(const std::filesystem::path& path, int file) : path_(path), file_(file) {}
+
     std::filesystem::path path_;
-    int file_ = -1;
+    int file_;
     std::size_t size_ = 0;
 };
 

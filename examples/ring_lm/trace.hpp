@@ -4,11 +4,11 @@
 #include <deque>
 #include <filesystem>
 #include <limits>
+#include <span>
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
-#include <fmt/os.h>
 #include <nlohmann/json.hpp>
 
 #include "gantt.hpp"
@@ -33,9 +33,15 @@ inline const char* name_of(ra::Activity activity) {
 /// and as a picture of the last step.
 class Trace {
   public:
-    /// The file is begun before any time is spent. Throws ra::FileError where it cannot be.
+    /// Throws ra::FileError where the files could not be written, before any time is spent.
     Trace(Ranks& ranks, const std::filesystem::path& path) : ranks_(ranks), path_(path) {
-        if (ranks.speaks()) write_text(path, "{}");
+        if (picture() == path_)
+            throw ra::FileError(path.string() +
+                                " is the name of the picture beside the trace, expected another");
+        if (ranks.speaks()) {
+            ra::require_writable(path_);
+            ra::require_writable(picture());
+        }
         ranks.ring.log().timeline = &timeline_;
     }
     ~Trace() { ranks_.ring.log().timeline = nullptr; }
@@ -72,12 +78,16 @@ class Trace {
                 events.push_back(event);
             }
         }
-        write_text(path_, nlohmann::json{{"traceEvents", events}, {"displayTimeUnit", "ms"}}.dump(0));
-        draw_last_step(events, std::filesystem::path(path_).replace_extension(".png"));
+        const std::string text =
+            nlohmann::json{{"traceEvents", events}, {"displayTimeUnit", "ms"}}.dump(0) + "\n";
+        ra::write_file(path_, std::as_bytes(std::span(text)));
+        draw_last_step(events, picture());
     }
 
   private:
     static constexpr std::size_t kept_steps = 3;
+
+    std::filesystem::path picture() const { return std::filesystem::path(path_).replace_extension(".png"); }
 
     /// The events of this rank; what the link does lies below what the rank does.
     nlohmann::json as_text() const {
@@ -92,12 +102,6 @@ class Trace {
                                   {"dur", (event.end - event.begin) * 1e6},
                                   {"args", {{"step", step + 1 == steps_.size() ? "last" : "before"}}}});
         return events;
-    }
-
-    static void write_text(const std::filesystem::path& path, const std::string& text) try {
-        fmt::output_file(path.c_str()).print("{}\n", text);
-    } catch (const std::system_error& error) {
-        throw ra::FileError("cannot write " + path.string() + ": " + error.what());
     }
 
     static void draw_last_step(const nlohmann::json& events, const std::filesystem::path& path) {

@@ -1,12 +1,15 @@
 #include "train.hpp"
 
+#include <exception>
 #include <optional>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "evaluate.hpp"
+#include "interruption.hpp"
 #include "loss_curve.hpp"
+#include "output.hpp"
 #include "progress.hpp"
 #include "trace.hpp"
 #include "trainer.hpp"
@@ -28,12 +31,14 @@ SplitText split(const TextFile& file, ra::Index context) {
     return {{&file, 0, file.size() - held_out}, {&file, file.size() - held_out, held_out}};
 }
 
-/// The folder is made and the table begun before any time is spent.
+/// The folder is made, the table begun, and room for the weights looked for, before any time is spent.
 void prepare_folder(const std::filesystem::path& out) {
     std::error_code error;
     std::filesystem::create_directories(out, error);
     if (error) throw ra::FileError("cannot make the folder " + out.string() + ": " + error.message());
     write_csv({}, out / "loss.csv");
+    ra::require_writable(out / "weights.safetensors");
+    ra::require_writable(out / "loss.png");
 }
 
 /// What one sees of a training: a line of progress, the loss curve, and in the end the weights and a digest.
@@ -44,9 +49,13 @@ class TrainingRun {
     TrainingRun(const TrainArguments& arguments, const SplitText& text, Ranks& ranks)
         : arguments_(arguments), text_(text), ranks_(ranks), trainer_(arguments, text.train, ranks) {}
 
-    void run() {
+    /// Returns the exit code.
+    int run() {
         begin();
-        for (std::int64_t step = 0; step < arguments_.steps; ++step) {
+        Interruption::watch();
+        std::int64_t step = 0;
+        int signal = 0;  // the one that ends it, on whichever rank it came
+        for (; step < arguments_.steps && signal == 0; ++step) {
             const double loss = trainer_.step(step);
             if (!std::isfinite(loss))
                 throw ra::Error(
@@ -54,12 +63,13 @@ class TrainingRun {
             loss_since_point_ += bits(loss);
             ++steps_since_point_;
             if (trace_) trace_->end_step();
-            if ((step + 1) % arguments_.report_every == 0 || step + 1 == arguments_.steps)
+            signal = ranks_.world.largest(Interruption::signal());
+            if ((step + 1) % arguments_.report_every == 0 || step + 1 == arguments_.steps || signal != 0)
                 report(step + 1);
             else if (line_.on_terminal())
                 show(step + 1, loss_since_point_ / double(steps_since_point_));
         }
-        end();
+        return end(step, signal);
     }
 
   private:
@@ -68,20 +78,52 @@ class TrainingRun {
         if (!ranks_.speaks()) return;
         const std::string others =
             ranks_.world.ranks() > 1 ? fmt::format(" on each of {} ranks", ranks_.world.ranks()) : "";
-        fmt::print("{} parameters; {} bytes to train on, {} held out; {} threads{}\n",
-                   ra::parameter_count(trainer_.model()), text_.train.size(), text_.held_out.size(),
-                   ra::num_threads(), others);
+        say(fmt::format("{} parameters; {} bytes to train on, {} held out; {} threads{}\n",
+                        ra::parameter_count(trainer_.model()), text_.train.size(), text_.held_out.size(),
+                        ra::num_threads(), others));
+        require_output();  // later it need not end a training
     }
 
-    void end() {
-        line_.end();
-        if (trace_) trace_->write();
+    /// What can be lost comes first. Returns the exit code.
+    int end(std::int64_t steps, int signal) {
+        if (ranks_.speaks()) line_.end();
+        save();
+        signal = std::max(signal, ranks_.world.largest(Interruption::signal()));
+        Interruption::all_is_saved();
+        if (signal != 0) {
+            if (ranks_.speaks())
+                fmt::print(stderr, "ring_lm: stopped by {} after step {} of {}; the weights are in {}\n",
+                           Interruption::name(signal), steps, arguments_.steps, weights().string());
+            return Interruption::exit_code(signal);
+        }
         const std::size_t windows = (std::size_t(1) << 18) / std::size_t(arguments_.context);
         const double held_out = held_out_bits(std::max<std::size_t>(1, windows));
+        if (ranks_.speaks())
+            say(fmt::format("held-out bits per byte {:.4f}\ndigest {:016x}\n", held_out,
+                            ra::digest(trainer_.model())));
+        return Interruption::exit_code(Interruption::signal());
+    }
+
+    /// All ranks call it, and throw alike where the weights are not finite.
+    void save() {
+        require_finite(trainer_.model(), "the weights are not saved");
+        if (ranks_.speaks()) save_model(trainer_.model(), arguments_.context, weights());
+        if (trace_) trace_->write();
         if (!ranks_.speaks()) return;
-        save_model(trainer_.model(), arguments_.context, arguments_.out / "weights.safetensors");
+        if (loss_csv_failure_) std::rethrow_exception(loss_csv_failure_);
         draw_png(arguments_.out / "loss.csv", arguments_.out / "loss.png");
-        fmt::print("held-out bits per byte {:.4f}\ndigest {:016x}\n", held_out, ra::digest(trainer_.model()));
+    }
+
+    std::filesystem::path weights() const { return arguments_.out / "weights.safetensors"; }
+
+    /// What goes wrong is told in the end, when the weights are saved.
+    void write_table() {
+        loss_csv_failure_ = nullptr;
+        try {
+            write_csv(points_, arguments_.out / "loss.csv");
+        } catch (const ra::FileError&) {
+            loss_csv_failure_ = std::current_exception();
+        }
     }
 
     /// On the ranks of the first replica; the others need not know.
@@ -100,7 +142,7 @@ class TrainingRun {
         steps_since_point_ = 0;
         if (trace_) trace_->forget_evaluation();
         show(step, points_.back().train);
-        if (ranks_.speaks()) write_csv(points_, arguments_.out / "loss.csv");
+        if (ranks_.speaks()) write_table();
     }
 
     void show(std::int64_t step, double train_loss) {
@@ -122,18 +164,19 @@ class TrainingRun {
     std::vector<LossPoint> points_;
     double loss_since_point_ = 0;
     std::int64_t steps_since_point_ = 0;
+    std::exception_ptr loss_csv_failure_;
     ProgressLine line_;
     Stopwatch watch_;
 };
 
 template <ra::Layout layout>
-void train_with(const TrainArguments& arguments, const SplitText& text, Ranks& ranks) {
-    TrainingRun<layout>(arguments, text, ranks).run();
+int train_with(const TrainArguments& arguments, const SplitText& text, Ranks& ranks) {
+    return TrainingRun<layout>(arguments, text, ranks).run();
 }
 
 }  // namespace
 
-void train(const TrainArguments& arguments, Ranks& ranks) {
+int train(const TrainArguments& arguments, Ranks& ranks) {
     if (arguments.batch % ranks.replicas != 0)
         throw ra::Error(
             fmt::format("--batch {} and --replicas {}: the batch must be a multiple of the replicas",
@@ -146,7 +189,7 @@ void train(const TrainArguments& arguments, Ranks& ranks) {
             return train_with<ra::Layout::contiguous>(arguments, text, ranks);
         case ra::Layout::zigzag:
             return train_with<ra::Layout::zigzag>(arguments, text, ranks);
-        case ra::Layout::striped:
+        default:
             return train_with<ra::Layout::striped>(arguments, text, ranks);
     }
 }

@@ -24,6 +24,9 @@ struct TrainArguments {
 
 /// Trains on the file and writes weights.safetensors, loss.csv and, with gnuplot, loss.png to the folder
 /// `out`. All ranks call it; the weights do not depend on their number, but on that of the replicas.
-void train(const TrainArguments& arguments, Ranks& ranks);
+///
+/// When a rank gets SIGINT, SIGTERM or SIGHUP, all end after the step under way and write the files too.
+/// Returns the exit code: 0, or 128 + signal.
+int train(const TrainArguments& arguments, Ranks& ranks);
 
 }  // namespace ring_lm

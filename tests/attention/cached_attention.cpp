@@ -46,11 +46,11 @@ void check_portions(const ra::HeadShape& heads, const ra::AttentionOptions& opti
     const ra::AttentionPlan plan = ra::plan_of<T>(options, share, share, heads);
     ra::ScoreTerms<T> terms;
     if (!sinks.empty()) terms.sinks = sinks.data();
-    ra::KeyValueCache<T> cache(heads);
+    ra::KeyValueCache<T> cache(heads, options.window);
     ra::TokenPositions next;
     for (const Index size : sizes) {
         next = {next.first + next.count, size};
-        cache.reserve(next.first + size, next.first);
+        cache.make_room(next, next.first + size, *std::max_element(sizes.begin(), sizes.end()));
         const auto keep = cache.at(next);
         const auto copy_rows = [&](auto&& from, auto&& to) {
             for (Index i = 0; i < size; ++i) std::copy_n(&from(i, 0), from.cols, &to(i, 0));
@@ -110,4 +110,12 @@ TEST_CASE_TEMPLATE("cached attention: a window, documents, and what becomes of t
                 check_portions<T>({2, 4, 2, 8, 8}, every_options[i],
                                   sinks ? std::vector<T>{T(1), T(-2), T(30), T(0)} : std::vector<T>{}, sizes);
             }
+}
+
+TEST_CASE("cached attention: with a window, what is no longer seen makes room") {
+    for (const Index window : {1, 2, 5, 64, 150, 300}) {
+        CAPTURE(window);
+        check_portions<float>({2, 3, 1, 5, 5}, {.window = window}, {}, {1, 1, 63, 64, 65, 6});
+        check_portions<float>({2, 3, 1, 5, 5}, {.window = window}, {}, std::vector<Index>(200, 1));
+    }
 }

@@ -18,6 +18,7 @@
 #include "support/attention_random.hpp"
 #include "support/attention_reference.hpp"
 #include "support/compare.hpp"
+#include "support/num_threads.hpp"
 
 namespace {
 
@@ -35,8 +36,7 @@ template <class T>
 std::string difference(const RandomAttention<T>& c) {
     using R = std::conditional_t<std::is_same_v<T, float>, double, long double>;
     const auto [expected, error] = c.template reference<R>();
-    ra::LocalRing ring;
-    const oracle::AttentionAnswer<T> given = support::results_of(c, support::operands_of(c), ring).numbers();
+    const oracle::AttentionAnswer<T> given = support::results_of(c).numbers();
     for (const auto part : oracle::parts_of_answer) {
         const auto &expected_part = oracle::part(expected, part), &error_part = oracle::part(error, part);
         const auto& given_part = oracle::part(given, part);
@@ -72,24 +72,19 @@ std::string guilty_features(std::uint64_t seed) {
 }  // namespace
 
 TEST_CASE_TEMPLATE("attention: random combinations give the same bits on several ranks", T, float, double) {
-    for (std::uint64_t seed = 0; seed < num_cases; seed += 7) {
+    for (std::uint64_t seed = 0; seed < num_cases; seed += 29) {
         const RandomAttention<T> c(seed, support::lacking_features());
         if (support::is_refused(c)) continue;
         CAPTURE(seed);
-        const auto operands = support::operands_of(c);
-        ra::LocalRing local;
-        const auto alone = support::results_of(c, operands, local);
+        const auto alone = [&] {
+            const support::NumThreads one(1);
+            return support::results_of(c);
+        }();
         for (const int ranks : {2, 3, 4, 7}) {
             if (ranks > c.num_chunks) break;
             std::atomic<int> same = 0;
-            ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
-                const auto share = [&](ra::Index tokens) {
-                    return ra::share(ring, tokens, c.num_chunks, support::every_layout[c.layout]);
-                };
-                const ra::Share queries = share(c.problem.query_len), keys = share(c.problem.key_len);
-                const auto own = support::results_of(c, support::part_of(operands, queries, keys), ring);
-                same += support::same_bits(own, support::part_of(alone, queries, keys));
-            });
+            ra::ThreadRing::run(
+                ranks, [&](ra::ThreadRing& ring) { same += support::has_the_bits_of(alone, c, ring); });
             CHECK(same == ranks);
         }
     }
@@ -97,13 +92,13 @@ TEST_CASE_TEMPLATE("attention: random combinations give the same bits on several
 
 TEST_CASE_TEMPLATE("attention: 2000 random combinations of all options agree with the oracle", T, float,
                    double) {
+    const support::NumThreads one(1);
     int refused = 0, shown = 0;
     for (std::uint64_t seed = 0; seed < num_cases; ++seed) {
         const RandomAttention<T> c(seed, support::lacking_features());
         if (support::is_refused(c)) {
             ++refused;
-            ra::LocalRing ring;
-            CHECK_THROWS_AS(support::results_of(c, support::operands_of(c), ring), ra::Error);
+            CHECK_THROWS_AS(support::results_of(c), ra::Error);
             continue;
         }
         const std::string wrong = difference(c);

@@ -26,14 +26,14 @@ constexpr double block = double(numbers_of_rank) * sizeof(float);
 /// The layer's own tensors on a rank of one seat.
 struct LayerTensors {
     ra::KeyValueMessage<float> key_value, d_key_value;
-    ra::RowVector<float> query, output, d_output, d_query, log_sum_exp;
+    ra::RowVector<float> query, output, d_output, d_query, log_sum_exp, log_sum_exp_rest;
 
     explicit LayerTensors(const ra::Share& share) : key_value(share, shape), d_key_value(share, shape) {
         key_value.set_zero();
         d_key_value.set_zero();
         for (auto* tensor : {&query, &output, &d_output, &d_query})
             *tensor = ra::RowVector<float>::Constant(numbers_of_rank, 0.01f);
-        log_sum_exp = ra::RowVector<float>::Zero(tokens_of_rank * shape.heads);
+        log_sum_exp = log_sum_exp_rest = ra::RowVector<float>::Zero(tokens_of_rank * shape.heads);
     }
 
     template <class T>
@@ -49,7 +49,8 @@ ra::SeatQueries<float> queries_of(const ra::AttentionPlan& plan, const LayerTens
 void forward(ra::ThreadRing& ring, const ra::AttentionPlan& plan, LayerTensors& own) {
     ra::attend<float>(ring, plan, queries_of(plan, own), std::as_const(own.key_value).views(), own.key_value,
                       {LayerTensors::heads(own.output.data(), shape.value_width),
-                       LayerTensors::heads(own.log_sum_exp.data(), 1)});
+                       LayerTensors::heads(own.log_sum_exp.data(), 1),
+                       LayerTensors::heads(own.log_sum_exp_rest.data(), 1)});
 }
 
 void backward(ra::ThreadRing& ring, const ra::AttentionPlan& plan, LayerTensors& own) {
@@ -59,7 +60,7 @@ void backward(ra::ThreadRing& ring, const ra::AttentionPlan& plan, LayerTensors&
     ra::attend_backward<float>(
         ring, plan,
         {queries_of(plan, own), heads(own.d_output, shape.value_width), heads(own.output, shape.value_width),
-         heads(own.log_sum_exp, 1), std::as_const(own.key_value).views(),
+         heads(own.log_sum_exp, 1), heads(own.log_sum_exp_rest, 1), std::as_const(own.key_value).views(),
          LayerTensors::heads(own.d_query.data(), shape.key_width), own.d_key_value.views()},
         own.key_value);
 }

@@ -20,7 +20,8 @@ using support::Scores;
 /// The ranks' results put together.
 template <class T>
 AttentionRun<T> run_on_ranks(const AttentionCase<T>& c, const ra::AttentionOptions& options, int ranks) {
-    AttentionRun<T> whole{{c.q, ra::Tensor<T, 3>(c.q.dimension(0), c.q.dimension(1), c.q.dimension(2))},
+    const ra::Tensor<T, 3> a_number_a_query(c.q.dimension(0), c.q.dimension(1), c.q.dimension(2));
+    AttentionRun<T> whole{{c.q, a_number_a_query, a_number_a_query},
                           {c.q, c.q, c.q}};  // all to be written over
     std::mutex mutex;
     ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
@@ -30,6 +31,7 @@ AttentionRun<T> run_on_ranks(const AttentionCase<T>& c, const ra::AttentionOptio
         const std::lock_guard lock(mutex);
         ra::put_tokens(own.result.output, share, whole.result.output, 2);
         ra::put_tokens(own.result.log_sum_exp, share, whole.result.log_sum_exp, 2);
+        ra::put_tokens(own.result.log_sum_exp_rest, share, whole.result.log_sum_exp_rest, 2);
         ra::put_tokens(own.gradient.query, share, whole.gradient.query, 2);
         ra::put_tokens(own.gradient.key, share, whole.gradient.key, 2);
         ra::put_tokens(own.gradient.value, share, whole.gradient.value, 2);

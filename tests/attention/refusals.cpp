@@ -101,8 +101,17 @@ TEST_CASE("attention_backward refuses arguments of another shape than q") {
         wrong_result.log_sum_exp.resize(wrong);
         CHECK_REFUSES(ra::attention_backward(q, q, q, q, wrong_result), "log_sum_exp", ra::shape_text(wrong),
                       "[2, 3, 6]");
+        wrong_result = result;
+        wrong_result.log_sum_exp_rest.resize(wrong);
+        CHECK_REFUSES(ra::attention_backward(q, q, q, q, wrong_result), "log_sum_exp_rest",
+                      ra::shape_text(wrong), "[2, 3, 6]");
     }
     CHECK_REFUSES(ra::attention_backward(q, q, q, q, ra::AttentionResult<float>{}), "output", "[2, 3, 6, 4]");
+}
+
+TEST_CASE("attention refuses a shape whose numbers cannot be counted") {
+    const ra::Tensor<float, 4> q(ra::Index(1) << 61, 2, 2, 2);  // Eigen gives it no memory
+    CHECK_REFUSES(ra::attention(q, q, q), "q has shape", "2305843009213693952");
 }
 
 TEST_CASE("attention refuses num_chunks below 1") {

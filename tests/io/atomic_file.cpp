@@ -181,3 +181,32 @@ TEST_CASE("a file in the current folder needs no folder in its path") {
     CHECK(message == "written");
     CHECK(folder.names() == Names{"file"});
 }
+
+TEST_CASE("a file is written whole or not at all") {
+    const TemporaryFolder folder;
+    const auto write = [&](const fs::path& path, const std::string& text) {
+        ra::write_file(path, std::as_bytes(std::span(text)));
+    };
+    write(folder / "file", "old");
+    write(folder / "file", "");
+    CHECK(read_text(folder / "file").empty());
+    write(folder / "file", "new");
+    CHECK_THROWS_WITH_AS(write(folder / "none" / "file", "x"), doctest::Contains("expected a folder"),
+                         ra::FileError);
+    CHECK_THROWS_WITH_AS(write("/dev/full", "x"), doctest::Contains("is a pipe or device"), ra::FileError);
+    CHECK(read_text(folder / "file") == "new");
+    CHECK(folder.names() == Names{"file"});
+}
+
+TEST_CASE("whether a file can be written is known before, and nothing is changed to know it") {
+    const TemporaryFolder folder;
+    write_text(folder / "file", "old");
+    REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+    ra::require_writable(folder / "file");
+    ra::require_writable(folder / "new");
+    for (const fs::path& path :
+         {folder.path(), folder / "pipe", fs::path("/dev/full"), folder / "none" / "file"})
+        CHECK_THROWS_AS(ra::require_writable(path), ra::FileError);
+    CHECK(read_text(folder / "file") == "old");
+    CHECK(folder.names() == Names{"file", "pipe"});
+}

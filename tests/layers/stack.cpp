@@ -18,7 +18,8 @@ using Between = ra::DropoutLayer<double, 4, ra::DropoutOptions{0.25f, ra::Dropou
 
 TEST_CASE("stack: finite differences, of layers of either kind") {
     support::check_layer<ra::Stack<ra::Dense<double, 4, 4>, 3>>({.batch = 2, .seq_len = 3, .num_seats = 2});
-    support::check_layer<ra::Stack<ra::RingAttention<double, 4, 2>, 2>>(
+    support::check_layer<
+        ra::Stack<ra::RingAttention<double, ra::AttentionLayerOptions{.width = 4, .heads = 2}>, 2>>(
         {.batch = 1, .seq_len = 5, .num_seats = 2});
 }
 

@@ -71,7 +71,10 @@ TEST_CASE("last timestep: the same bits as of all timesteps, two layers, zigzag 
 }
 
 TEST_CASE("last timestep: the same bits as of all timesteps, attention the last of a user's own layers") {
-    using Body = ra::Sequential<ra::Dense<float, in_width, 8>, ra::RingAttention<float, 8, 4>,
-                                ra::Gelu<float, 8>, ra::RingAttention<float, 8, 2>>;
+    constexpr ra::AttentionLayerOptions four{.width = 8, .heads = 4};
+    constexpr ra::AttentionLayerOptions two{
+        .width = 8, .heads = 4, .key_value_heads = 2, .head_width = 3, .causal = false, .window = 20};
+    using Body = ra::Sequential<ra::Dense<float, in_width, 8>, ra::RingAttention<float, four>,
+                                ra::Gelu<float, 8>, ra::RingAttention<float, two>>;
     check_same_bits<ra::Model<Body, num_chunks, ra::Output::last_timestep>>();
 }

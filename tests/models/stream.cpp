@@ -21,8 +21,9 @@ namespace {
 
 /// Two attention layers of width 6 and one of width 4, with other heads.
 using Block = ra::Block<double, ra::BlockOptions{.width = 6, .heads = 2, .dropout = 0.25f}>;
-using Body = ra::Sequential<ra::Dense<double, 4, 6>, ra::PositionalEncoding<double, 6>, ra::Stack<Block, 2>,
-                            ra::Dense<double, 6, 4>, ra::RingAttention<double, 4, 4>, ra::Gelu<double, 4>>;
+using Body = ra::Sequential<
+    ra::Dense<double, 4, 6>, ra::PositionalEncoding<double, 6>, ra::Stack<Block, 2>, ra::Dense<double, 6, 4>,
+    ra::RingAttention<double, ra::AttentionLayerOptions{.width = 4, .heads = 4}>, ra::Gelu<double, 4>>;
 template <ra::Output output>
 using Composed = ra::Model<Body, 3, output>;
 using All = Composed<ra::Output::all>;
@@ -275,6 +276,60 @@ TEST_CASE("stream: what it refuses leaves it as it was") {
     CHECK_THROWS_AS((ra::Stream{model, ra::StreamOptions{.capacity = too_many}}), std::bad_alloc);
     CHECK_REFUSES((ra::Stream{model, ra::StreamOptions{.batch = 0}}), "StreamOptions", "batch is 0");
     CHECK_REFUSES((ra::Stream{model, ra::StreamOptions{.capacity = -1}}), "StreamOptions", "capacity is -1");
+}
+
+TEST_CASE("stream: a batch that no memory holds is refused") {
+    const auto of_tokens = ra::build<language_options>(3);
+    const All of_vectors = random_model<All>();
+    constexpr ra::Index one = 1;
+    for (const ra::Index batch : {(one << 55) + 1, one << 55, one << 61, (one << 60) + 1, (one << 62) + 1,
+                                  std::numeric_limits<ra::Index>::max()})
+        for (const ra::Index capacity : {one * 0, one, one << 30, one << 62}) {
+            const ra::StreamOptions options{.batch = batch, .capacity = capacity};
+            CHECK_THROWS_AS((ra::Stream{of_tokens, options}), std::bad_alloc);
+            CHECK_THROWS_AS((ra::Stream{of_vectors, options}), std::bad_alloc);
+        }
+    for (const ra::Index capacity : {one << 55, one << 61, std::numeric_limits<ra::Index>::max()})
+        CHECK_THROWS_AS((ra::Stream{of_vectors, ra::StreamOptions{.capacity = capacity}}), std::bad_alloc);
+    ra::Stream stream{of_tokens, ra::StreamOptions{.batch = 8}};
+    CHECK_REFUSES(stream.push(Tokens(8, one << 61)), "x has shape", "2305843009213693952");
+    CHECK_REFUSES(of_tokens(Tokens(8, one << 61)), "x has shape", "2305843009213693952");
+    CHECK_REFUSES(of_vectors(Sequences(one << 61, 2, Body::in_width)), "x has shape", "2305843009213693952");
+}
+
+/// A stream of the model is that of a contiguous one with the same weights, to the bit, and gives the whole
+/// pass.
+template <class M>
+void check_layout(const M& model, const auto& contiguous, const auto& x, double rounding) {
+    ra::Stream<M> stream{model, ra::StreamOptions{.batch = x.dimension(0)}};
+    ra::Stream<std::remove_cvref_t<decltype(contiguous)>> expected{
+        contiguous, ra::StreamOptions{.batch = x.dimension(0)}};
+    const auto outputs = push_in_portions(stream, x, {1, 7});
+    CHECK(compare::same_bits(outputs, push_in_portions(expected, x, {1, 7})));
+    const ra::Index last = x.dimension(1) - 1;
+    if constexpr (M::output_kind == ra::Output::all)
+        CHECK(compare::largest_difference(outputs, model(x)) < rounding);
+    else
+        CHECK(compare::largest_difference(at_token(outputs, last), model(x)) < rounding);
+}
+
+TEST_CASE("stream: of a model of every layout") {
+    const Sequences x = random_input(2, 40);
+    using Zigzag = ra::Model<Body, 3, ra::Output::all, ra::Layout::zigzag>;
+    using Striped = ra::Model<Body, 3, ra::Output::mean_pool, ra::Layout::striped>;
+    check_layout(random_model<Zigzag>(), random_model<All>(), x, rounding_double);
+    check_layout(random_model<Striped>(), random_model<Composed<ra::Output::mean_pool>>(), x,
+                 rounding_double);
+
+    constexpr auto of_layout = [](ra::Layout layout) {
+        ra::LanguageOptions options = language_options;
+        options.layout = layout;
+        return options;
+    };
+    const auto tokens = random_tokens(2, 40);
+    const auto contiguous = ra::build<language_options>(3);
+    check_layout(ra::build<of_layout(ra::Layout::zigzag)>(3), contiguous, tokens, rounding_float);
+    check_layout(ra::build<of_layout(ra::Layout::striped)>(3), contiguous, tokens, rounding_float);
 }
 
 TEST_CASE("stream: tokens that are not in the vocabulary leave it as it was") {

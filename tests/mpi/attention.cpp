@@ -1,10 +1,13 @@
 // Attention over MPI gives the bits that one process alone gives.
 
+#include <cstdint>
+
 #include <doctest/doctest.h>
 
 #include <ring_attention/ring/mpi/mpi_ring.hpp>
 
 #include "support/attention_on_ranks.hpp"
+#include "support/attention_operator.hpp"
 #include "support/mpi_case.hpp"
 #include "support/num_threads.hpp"
 
@@ -47,4 +50,14 @@ TEST_CASE("attention over mpi: the bits of one process, chunks longer than a til
             ra::MpiRing ring(MPI_COMM_WORLD, {.overlap = overlap, .piece_size = 1000});
             support::for_each_long_case(checked_on<float>(ring));
         }
+}
+
+TEST_CASE_TEMPLATE("attention over mpi: random combinations give the bits of one process", T, float, double) {
+    ra::MpiRing ring(MPI_COMM_WORLD);
+    for (std::uint64_t seed = 0; seed < 2000; seed += 11) {
+        const support::RandomAttention<T> c(seed, support::lacking_features());
+        if (support::is_refused(c) || ring.ranks() > c.num_chunks) continue;
+        CAPTURE(seed);
+        CHECK(support::has_the_bits_of(support::results_of(c), c, ring));
+    }
 }

@@ -8,6 +8,7 @@
 #include <ring_attention/ring/mpi/mpi_ring.hpp>
 
 #include "support/error_message.hpp"
+#include "support/refused_threads.hpp"
 
 namespace {
 
@@ -52,6 +53,14 @@ TEST_CASE("mpi options: a thread of its own needs an MPI that several threads ma
         CHECK(ra::MpiRing(MPI_COMM_WORLD, options).overlap() == ra::Overlap::thread);
     else
         CHECK_REFUSES(ra::MpiRing(MPI_COMM_WORLD, options), "MPI_THREAD_MULTIPLE", "polling or none");
+}
+
+TEST_CASE("mpi options: where the thread is refused, an error says what needs none") {
+    if (!several_threads()) return;
+    const support::ThreadsLeft left(0);
+    CHECK_REFUSES(ra::MpiRing(MPI_COMM_WORLD, {.overlap = ra::Overlap::thread}), "no thread of its own",
+                  "RING_ATTENTION_OVERLAP=polling");
+    CHECK_NOTHROW(ra::MpiRing(MPI_COMM_WORLD, {.overlap = ra::Overlap::polling}));
 }
 
 TEST_CASE("mpi options: the environment says how long a rank waits for another") {

@@ -7,8 +7,10 @@
 #include <doctest/doctest.h>
 
 #include <ring_attention/core/parallel.hpp>
+#include <ring_attention/ring/mpi/mpi_grid.hpp>
 #include <ring_attention/ring/mpi/mpi_ring.hpp>
 
+#include "support/error_message.hpp"
 #include "support/mpi_case.hpp"
 #include "support/sums.hpp"
 
@@ -206,4 +208,34 @@ TEST_CASE("mpi ring: a ring of some ranks, and of all in another order") {
     }
     MPI_Comm_free(&part);
     MPI_Comm_free(&reversed);
+}
+
+TEST_CASE("mpi ring: it takes a communicator of one group of ranks, and no other") {
+    CHECK_REFUSES(ra::MpiRing(MPI_COMM_NULL), "MPI_COMM_NULL");
+    CHECK_REFUSES((ra::MpiRing(MPI_COMM_NULL, {.overlap = ra::Overlap::none})), "MPI_COMM_NULL");
+    CHECK_REFUSES(ra::MpiGrid(MPI_COMM_NULL, 1), "MPI_COMM_NULL");
+    int rank = 0, ranks = 1;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+    // A rank that a split leaves out has none.
+    MPI_Comm first = MPI_COMM_NULL;
+    MPI_Comm_split(MPI_COMM_WORLD, rank == 0 ? 0 : MPI_UNDEFINED, 0, &first);
+    if (rank > 0) CHECK_REFUSES(ra::MpiRing(first), "MPI_COMM_NULL");
+    if (rank == 0) MPI_Comm_free(&first);
+    if (ranks == 1) return;
+
+    const bool low = rank < ranks / 2;
+    MPI_Comm half = MPI_COMM_NULL, inter = MPI_COMM_NULL;
+    MPI_Comm_split(MPI_COMM_WORLD, low, rank, &half);
+    MPI_Intercomm_create(half, 0, MPI_COMM_WORLD, low ? ranks / 2 : 0, 1, &inter);
+    CHECK_REFUSES(ra::MpiRing(inter), "inter-communicator", "single group");
+    CHECK_REFUSES(ra::MpiGrid(inter, 1), "inter-communicator", "single group");
+    // One rank alone is refused too: nothing was collective.
+    if (rank == 0) CHECK_REFUSES(ra::MpiRing(inter), "inter-communicator");
+    MPI_Comm merged = MPI_COMM_NULL;
+    MPI_Intercomm_merge(inter, !low, &merged);
+    CHECK(ra::MpiRing(merged).ranks() == ranks);
+    MPI_Comm_free(&merged);
+    MPI_Comm_free(&inter);
+    MPI_Comm_free(&half);
 }

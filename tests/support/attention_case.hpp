@@ -89,6 +89,7 @@ template <class T>
 bool same_bits(const AttentionRun<T>& a, const AttentionRun<T>& b) {
     return compare::same_bits(a.result.output, b.result.output) &&
            compare::same_bits(a.result.log_sum_exp, b.result.log_sum_exp) &&
+           compare::same_bits(a.result.log_sum_exp_rest, b.result.log_sum_exp_rest) &&
            compare::same_bits(a.gradient.query, b.gradient.query) &&
            compare::same_bits(a.gradient.key, b.gradient.key) &&
            compare::same_bits(a.gradient.value, b.gradient.value);

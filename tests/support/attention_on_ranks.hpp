@@ -31,6 +31,7 @@ AttentionRun<T> part_of(const AttentionRun<T>& whole, const ra::Share& share) {
     AttentionRun<T> part;
     part.result.output = ra::tokens_of(whole.result.output, share, 2);
     part.result.log_sum_exp = ra::tokens_of(whole.result.log_sum_exp, share, 2);
+    part.result.log_sum_exp_rest = ra::tokens_of(whole.result.log_sum_exp_rest, share, 2);
     part.gradient.query = ra::tokens_of(whole.gradient.query, share, 2);
     part.gradient.key = ra::tokens_of(whole.gradient.key, share, 2);
     part.gradient.value = ra::tokens_of(whole.gradient.value, share, 2);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <ring_attention/attention/operator.hpp>
+#include <ring_attention/ring/local_ring.hpp>
 #include <ring_attention/sequence/scatter.hpp>
 
 #include "attention_random.hpp"
@@ -147,6 +148,25 @@ Results<T> results_of(const RandomAttention<T>& c, const Operands<T>& operands, 
             gradient.bias,
             result.log_sum_exp,
             {gradient.sinks.data(), gradient.sinks.data() + gradient.sinks.size()}};
+}
+
+/// Whether this rank's part of the case, computed by all ranks of the ring, has the bits of the whole
+/// computed by one.
+template <class T>
+bool has_the_bits_of(const Results<T>& alone, const RandomAttention<T>& c, auto& ring) {
+    const auto share = [&](ra::Index tokens) {
+        return ra::share(ring, tokens, c.num_chunks, every_layout[c.layout]);
+    };
+    const ra::Share queries = share(c.problem.query_len), keys = share(c.problem.key_len);
+    const Results<T> own = results_of(c, part_of(operands_of(c), queries, keys), ring);
+    return same_bits(own, part_of(alone, queries, keys));
+}
+
+/// All of the case on one rank.
+template <class T>
+Results<T> results_of(const RandomAttention<T>& c) {
+    ra::LocalRing ring;
+    return results_of(c, operands_of(c), ring);
 }
 
 }  // namespace support

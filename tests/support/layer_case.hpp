@@ -21,6 +21,7 @@ namespace ra = ring_attention;
 
 struct SeatShape {
     ra::Index batch = 1, seq_len = 1, num_seats = 1;
+    ra::Sequences sequences = {};
 };
 
 inline ra::Matrix<double> normal_matrix(ra::Index rows, ra::Index cols, std::uint64_t seed) {
@@ -44,7 +45,8 @@ class LayerCase {
     LayerCase(L layer, const SeatShape& shape, ra::KeepPatternReference masks)
         : layer_(std::move(layer)),
           share_(ra::ChunkLayout(shape.seq_len, shape.num_seats), 0, 1),
-          pass_{ring_, share_, shape.batch, masks, 1} {
+          sequences_(shape.sequences),
+          pass_{ring_, share_, shape.batch, masks, 1, false, &sequences_} {
         randomise(layer_);
         const ra::Index rows = shape.batch * shape.seq_len;
         x_ = normal_matrix(rows, L::in_width, 0);
@@ -105,6 +107,7 @@ class LayerCase {
     L layer_;
     ra::LocalRing ring_;
     ra::Share share_;
+    ra::Sequences sequences_;
     ra::Pass<ra::LocalRing> pass_;
     ra::Matrix<double> x_, d_y_;  // rows of all seats
 };

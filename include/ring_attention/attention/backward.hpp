@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
+#include <span>
 
 #include <ring_attention/attention/backward_travel.hpp>
 #include <ring_attention/attention/forward.hpp>
 #include <ring_attention/attention/head_backward.hpp>
 #include <ring_attention/kernels/reduce.hpp>
-#include <ring_attention/ring/sum_in_seat_order.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
@@ -16,12 +17,13 @@ template <class T>
 struct SeatGradientViews {
     SeatQueries<T> queries;
     SeatHeads<const T> d_output, output, log_sum_exp;
+    SeatHeads<const T> log_sum_exp_rest;  ///< empty where there is none
     KeyValues<const T> key_value;
     SeatHeads<T> d_query;
     KeyValues<T> d_key_value;
-    SeatHeads<T> d_bias{};        ///< empty: not wanted
-    std::span<T> d_sinks{};       ///< [heads]; empty: not wanted
-    bool bias_is_shared = false;  ///< by several heads or batch entries
+    SeatHeads<T> d_bias{};         ///< empty: not wanted
+    List<std::span<T>> d_sinks{};  ///< [heads], of each seat or the same for several; empty: not wanted
+    bool bias_is_shared = false;   ///< by several heads or batch entries
 };
 
 namespace detail {
@@ -42,30 +44,35 @@ List<RowVector<T>> row_dots(const AttentionPlan& plan, const SeatGradientViews<T
     return dots;
 }
 
-/// d_sinks += - sum over batch entries and queries of exp(sink - log_sum_exp) rowsum(d_output output), a seat
-/// after the other, whatever rank it is of.
-template <class T, Ring R>
-void add_sink_gradients(R& ring, const AttentionPlan& plan, const SeatGradientViews<T>& views,
+/// exp(sink - log_sum_exp) of a query.
+template <class T>
+double sink_weight(const SeatGradientViews<T>& views, std::size_t seat, Index head, Index batch_head,
+                   Index query) {
+    const T log_sum_exp = views.log_sum_exp[seat](batch_head)(query, 0);
+    const double sink = double(views.queries.terms.sinks[head]);
+    if (views.log_sum_exp_rest.empty() || !has_rest(log_sum_exp)) return std::exp(sink - double(log_sum_exp));
+    return std::exp2(sink * std::numbers::log2e - double(base2_log_sum_exp(log_sum_exp)) -
+                     double(views.log_sum_exp_rest[seat](batch_head)(query, 0)));
+}
+
+/// d_sinks += - sum over batch entries and queries of exp(sink - log_sum_exp) rowsum(d_output output), one
+/// full sum a seat, a seat after the other.
+template <class T>
+void add_sink_gradients(const AttentionPlan& plan, const SeatGradientViews<T>& views,
                         const List<RowVector<T>>& dots) {
     const Index heads = plan.heads.heads;
-    List<RowVector<T>> of_seats;
-    for (std::size_t seat = 0; seat < dots.size(); ++seat) {
+    for (std::size_t seat = 0; seat < views.d_sinks.size(); ++seat) {
         const Index tokens = views.queries.tokens[seat].count;
-        RowVector<T>& sums = of_seats.emplace_back(heads);
         parallel_for(heads, [&](Index head) {
             double sum = 0;
             for (Index batch_head = head; batch_head < plan.heads.batch_heads(); batch_head += heads)
                 for (Index i = 0; i < tokens; ++i) {
-                    const double log_sum_exp = double(views.log_sum_exp[seat](batch_head)(i, 0));
-                    const double weight = std::exp(double(views.queries.terms.sinks[head]) - log_sum_exp);
+                    const double weight = sink_weight(views, seat, head, batch_head, i);
                     if (weight > 0) sum -= weight * double(dots[seat][batch_head * tokens + i]);
                 }
-            sums[head] = T(sum);
+            views.d_sinks[seat][std::size_t(head)] += T(sum);
         });
     }
-    List<JoinedSpan<const T>> contributions;
-    for (const RowVector<T>& of_seat : of_seats) contributions.emplace_back(numbers_of(of_seat));
-    add_in_seat_order(ring, JoinedSpan<T>(views.d_sinks), contributions);
 }
 
 /// All queries of a head at a seat with all keys and values of a head at a seat: to a query, keys come in
@@ -167,8 +174,12 @@ class BackwardMeeting {
         const Index group = plan_.heads.group(), first_head = (heads_.first + head_of_these) * group;
         for (Index head = first_head; head < first_head + group; ++head) {
             const QueryGradient<T> queries{
-                own_.queries.query[seat](head), own_.d_output[seat](head), own_.log_sum_exp[seat](head).data,
-                dots_[seat].data() + head * tokens.count, own_.d_query[seat](head)};
+                own_.queries.query[seat](head),
+                own_.d_output[seat](head),
+                own_.log_sum_exp[seat](head).data,
+                own_.log_sum_exp_rest.empty() ? nullptr : own_.log_sum_exp_rest[seat](head).data,
+                dots_[seat].data() + head * tokens.count,
+                own_.d_query[seat](head)};
             absorb_block_backward<T>({plan_, own_.queries.terms, query_seat, head, tokens,
                                       own_.d_bias.empty() ? HeadsView<T>() : own_.d_bias[seat]},
                                      rows, queries.middle_rows(rows.first, rows.count), chunk);
@@ -192,7 +203,7 @@ template <class T, Ring R>
 void attend_backward(R& ring, const AttentionPlan& plan, const SeatGradientViews<T>& own,
                      const KeyValueMessage<T>& sent) {
     const List<RowVector<T>> dots = detail::row_dots<T>(plan, own);
-    if (!own.d_sinks.empty()) detail::add_sink_gradients<T>(ring, plan, own, dots);
+    detail::add_sink_gradients<T>(plan, own, dots);
     const auto meet = [&](const detail::HopVisit& visit, const IndexRange& heads,
                           const KeyValues<const T>& visitors, const KeyValues<T>& d_visitors) {
         const auto span = detail::compute_span(ring, plan, visit.hop);

@@ -22,7 +22,8 @@ struct SeatQueries {
 template <class T>
 struct SeatAttention {
     SeatHeads<T> output;
-    SeatHeads<T> log_sum_exp;  ///< of width 1
+    SeatHeads<T> log_sum_exp;         ///< of width 1
+    SeatHeads<T> log_sum_exp_rest{};  ///< alike; empty where nobody wants it
 };
 
 namespace detail {
@@ -127,7 +128,8 @@ void attend(R& ring, const AttentionPlan& plan, const SeatQueries<T>& queries,
             }
         }
         if (visit.last)
-            block.finish(output, result.log_sum_exp[seat]);
+            block.finish(output, result.log_sum_exp[seat],
+                         result.log_sum_exp_rest.empty() ? HeadsView<T>() : result.log_sum_exp_rest[seat]);
         else
             block.suspend(output, so_far.maximum(place), so_far.sum(place));
     };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <limits>
 #include <numbers>
 #include <numeric>
@@ -9,11 +10,13 @@
 #include <type_traits>
 #include <utility>
 
+#include <ring_attention/attention/log_sum_exp.hpp>
 #include <ring_attention/attention/scores.hpp>
 #include <ring_attention/attention/tile.hpp>
 #include <ring_attention/kernels/vector_math.hpp>
 #include <ring_attention/kernels/weighted_rows.hpp>
 
+RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // Backward of the attention of one head (Dao et al. 2022, 2205.14135, algorithm 4): nothing but the
@@ -32,12 +35,17 @@ struct QueryGradient {
     MatrixView<const T> query;     // (M, D)
     MatrixView<const T> d_output;  // (M, Dv)
     const T* log_sum_exp;          // (M)
+    const T* log_sum_exp_rest;     // (M) or none
     const T* d_output_dot_output;  // (M) rowsum(d_output output)
     MatrixView<T> d_query;         // (M, D) added to
 
     QueryGradient middle_rows(Index first, Index count) const {
-        return {query.middle_rows(first, count), d_output.middle_rows(first, count), log_sum_exp + first,
-                d_output_dot_output + first, d_query.middle_rows(first, count)};
+        return {query.middle_rows(first, count),
+                d_output.middle_rows(first, count),
+                log_sum_exp + first,
+                log_sum_exp_rest ? log_sum_exp_rest + first : nullptr,
+                d_output_dot_output + first,
+                d_query.middle_rows(first, count)};
     }
 };
 
@@ -76,7 +84,8 @@ class BackwardQueries {
 
     struct Memory {
         T *query, *d_output;                       // a tile behind the other: (D, lanes), (Dv, lanes) each
-        T *log_sum_exp, *dot;                      // (M)
+        T* dot;                                    // (M)
+        T *scale, *shift, *unit, *rest;            // (M) P = 2^((score scale - shift) unit - rest)
         T *weights, *d_scores;                     // (N, max_queries)
         T *cap, *function;                         // derivatives, (N, max_queries), if need be
         T *query_rows, *d_output_rows, *key_rows;  // packed, if need be
@@ -86,6 +95,9 @@ class BackwardQueries {
                                 shape.value_width * max_queries,
                                 max_queries,
                                 max_queries,
+                                max_queries,
+                                max_queries,
+                                max_queries,
                                 Tile::keys * max_queries,
                                 Tile::keys * max_queries,
                                 cap_wanted ? Tile::keys * max_queries : 0,
@@ -93,8 +105,8 @@ class BackwardQueries {
                                 packed_size<T>(max_queries, shape.key_width),
                                 packed_size<T>(max_queries, shape.value_width),
                                 packed_size<T>(Tile::keys, shape.key_width)};
-            const auto parts = {&query, &d_output, &log_sum_exp, &dot,           &weights, &d_scores,
-                                &cap,   &function, &query_rows,  &d_output_rows, &key_rows};
+            const auto parts = {&query,   &d_output, &dot, &scale,    &shift,      &unit,          &rest,
+                                &weights, &d_scores, &cap, &function, &query_rows, &d_output_rows, &key_rows};
             T* next = workspace<T, Workspace::attention>().require(
                 std::accumulate(sizes.begin(), sizes.end(), Index(0)));
             auto size = sizes.begin();
@@ -129,8 +141,13 @@ class BackwardQueries {
         constexpr T infinity = std::numeric_limits<T>::infinity();
         for (Index i = 0; i < max_queries; ++i) {
             // A query that saw nothing has the weights exp(-infinity), as have lanes without a query.
-            const T given = i < num_queries() ? queries.log_sum_exp[i] : -infinity;
-            memory_.log_sum_exp[i] = given == -infinity ? infinity : given;
+            const T given = i < num_queries() ? queries.log_sum_exp[i] : -infinity,
+                    scale = scores_of_.scale();
+            const bool base2 = queries.log_sum_exp_rest && has_rest(given);
+            memory_.scale[i] = base2 ? base2_scale(scale) : scale;
+            memory_.shift[i] = base2 ? base2_log_sum_exp(given) : given == -infinity ? infinity : given;
+            memory_.unit[i] = base2 ? T(1) : std::numbers::log2e_v<T>;
+            memory_.rest[i] = base2 ? queries.log_sum_exp_rest[i] : T(0);
             memory_.dot[i] = i < num_queries() ? queries.d_output_dot_output[i] : T(0);
         }
     }
@@ -227,19 +244,23 @@ class BackwardQueries {
     /// Keys [key, end): S^T becomes P^T and dP^T becomes dS^T; masked(lane, key, x) is x, or 0.
     template <int vectors>
     void softmax_backward(Index first, Index key, Index end, auto&& masked) {
-        Simd<T> minus_log_sum_exp[vectors], dot[vectors];
+        Simd<T> own_scale[std::size_t(vectors)], minus_shift[std::size_t(vectors)],
+            unit[std::size_t(vectors)], minus_rest[std::size_t(vectors)], dot[std::size_t(vectors)];
         unrolled<vectors>([&](auto v) {
-            minus_log_sum_exp[v] = -Simd<T>::load(memory_.log_sum_exp + first + v * Simd<T>::width);
-            dot[v] = Simd<T>::load(memory_.dot + first + v * Simd<T>::width);
+            const Index at = first + v * Simd<T>::width;
+            own_scale[v] = Simd<T>::load(memory_.scale + at), unit[v] = Simd<T>::load(memory_.unit + at);
+            minus_shift[v] = -Simd<T>::load(memory_.shift + at);
+            minus_rest[v] = -Simd<T>::load(memory_.rest + at);
+            dot[v] = Simd<T>::load(memory_.dot + at);
         });
-        const Simd<T> scale(scores_of_.scale()), log2e(std::numbers::log2e_v<T>);
+        const Simd<T> scale(scores_of_.scale());
         for (; key < end; ++key)
             unrolled<vectors>([&](auto v) {
                 constexpr int lane = v * Simd<T>::width;
                 T* const weight = memory_.weights + key * max_queries + first + lane;
                 T* const d_score = memory_.d_scores + key * max_queries + first + lane;
-                const Simd<T> x = fma(Simd<T>::load(weight), scale, minus_log_sum_exp[v]);
-                const Simd<T> p = exp2_weight(x * log2e);
+                const Simd<T> x = fma(Simd<T>::load(weight), own_scale[v], minus_shift[v]);
+                const Simd<T> p = exp2_weight(fma(x, unit[v], minus_rest[v]));
                 masked(std::integral_constant<int, lane>{}, key, p).store(weight);
                 masked(std::integral_constant<int, lane>{}, key,
                        p * (Simd<T>::load(d_score) - dot[v]) * scale)
@@ -309,3 +330,4 @@ void absorb_block_backward(const QueryHead<T>& head, const IndexRange& rows, con
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI
+RING_ATTENTION_PRECISE_END

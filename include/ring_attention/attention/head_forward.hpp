@@ -3,16 +3,19 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstddef>
 #include <limits>
 #include <numbers>
 #include <span>
 #include <utility>
 
+#include <ring_attention/attention/log_sum_exp.hpp>
 #include <ring_attention/attention/scores.hpp>
 #include <ring_attention/attention/tile.hpp>
 #include <ring_attention/kernels/finite_rows.hpp>
 #include <ring_attention/kernels/vector_math.hpp>
 
+RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // Attention of one head, forward (online softmax; Milakov, Gimelshein 2018, 1805.02867, and Liu, Zaharia,
@@ -37,12 +40,12 @@ struct StoreScores {
         return {scores + first * AttentionTile<T>::lanes, maximum, seen_from - first, seen_to - first};
     }
 
-    template <int rows, int vectors>
+    template <std::size_t rows, std::size_t vectors>
     [[gnu::always_inline]] void operator()(const Simd<T> (&sum)[rows][vectors]) const {
         unrolled<vectors>([&](auto v) {
             constexpr int lane = v * Simd<T>::width;
             unrolled<rows>([&](auto i) { sum[i][v].store(scores + i * AttentionTile<T>::lanes + lane); });
-            if (seen_from > 0 || seen_to < rows) return;
+            if (seen_from > 0 || seen_to < Index(rows)) return;
             Simd<T> largest = Simd<T>::load(maximum + lane);
             unrolled<rows>([&](auto i) { largest = max(sum[i][v], largest); });  // a NaN is left out
             largest.store(maximum + lane);
@@ -60,7 +63,7 @@ struct DecayAndAdd {
         return {output + first * AttentionTile<T>::lanes, decay};
     }
 
-    template <int rows, int vectors>
+    template <std::size_t rows, std::size_t vectors>
     [[gnu::always_inline]] void operator()(const Simd<T> (&sum)[rows][vectors]) const {
         unrolled<vectors>([&](auto v) {
             constexpr int lane = v * Simd<T>::width;
@@ -128,7 +131,7 @@ class QueryBlock {
           value_width_(plan.heads.value_width),
           scores_of_(plan, terms, seat, batch_head, group_, tokens, rows),
           given_scale_(scores_of_.scale()),
-          scale_(T(double(given_scale_) * std::numbers::log2e)) {
+          scale_(detail::base2_scale(given_scale_)) {
         take_memory();
         const Index batch = batch_head / plan.heads.key_value_heads;
         for (Index i = 0; i < rows.count; ++i) {
@@ -184,11 +187,17 @@ class QueryBlock {
     }
 
     /// After the last chunk: output is the mean of the values, log_sum_exp that of the scores. A query that
-    /// has seen nothing gets output 0 and -infinity.
-    void finish(const HeadsView<T>& output, const HeadsView<T>& log_sum_exp) {
-        const auto log_sums = rows_of(log_sum_exp);
-        for (Index i = 0; i < rows_.count; ++i)
-            *log_sums.row(i) = T(double(maximum_[i]) * std::numbers::ln2 + std::log(double(sum_[i])));
+    /// has seen nothing gets output 0 and -infinity. log_sum_exp_rest, if wanted, is what backward needs
+    /// beside it.
+    void finish(const HeadsView<T>& output, const HeadsView<T>& log_sum_exp,
+                const HeadsView<T>& log_sum_exp_rest = {}) {
+        const auto log_sums = rows_of(log_sum_exp), rests = rows_of(log_sum_exp_rest);
+        for (Index i = 0; i < rows_.count; ++i) {
+            T& log_sum = *log_sums.row(i);
+            log_sum = T(double(maximum_[i]) * std::numbers::ln2 + std::log(double(sum_[i])));
+            if (log_sum_exp_rest.data)
+                *rests.row(i) = detail::log_sum_exp_rest(log_sum, maximum_[i], sum_[i]);
+        }
         detail::for_each_tile<T>(rows_.count, [&](auto, Index first, Index) {
             for (Index lane = first; lane < first + lanes; lane += Simd<T>::width) {
                 const Simd<T> sum = Simd<T>::load(sum_ + lane);
@@ -234,6 +243,7 @@ class QueryBlock {
     /// Of what belongs to the queries.
     template <class Number>
     GroupRows<Number> rows_of(const HeadsView<Number>& heads) const {
+        if (!heads.data) return {};
         return heads.group_rows(batch_head_, group_).middle_rows(rows_.first, rows_.count);
     }
 
@@ -289,7 +299,7 @@ class QueryBlock {
     template <int vectors>
     void softmax(Index first, const IndexRange& keys) {
         const Simd<T> nothing(-std::numeric_limits<T>::infinity()), scale(scale_);
-        Simd<T> shift[vectors], total[vectors];
+        Simd<T> shift[std::size_t(vectors)], total[std::size_t(vectors)];
         detail::unrolled<vectors>([&](auto v) {
             constexpr int lane = v * Simd<T>::width;
             T* const maximum = maximum_ + first + lane;
@@ -355,3 +365,4 @@ class QueryBlock {
 };
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI
+RING_ATTENTION_PRECISE_END

@@ -6,8 +6,8 @@
 #include <ring_attention/attention/backward.hpp>
 #include <ring_attention/attention/options.hpp>
 #include <ring_attention/attention/seated_tensor.hpp>
-#include <ring_attention/core/fingerprint.hpp>
 #include <ring_attention/ring/local_ring.hpp>
+#include <ring_attention/ring/sum_in_seat_order.hpp>
 #include <ring_attention/sequence/agreement.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
@@ -29,6 +29,11 @@ template <class T>
 struct AttentionResult {
     Tensor<T, 4> output;       ///< [batch, heads, q_len, value_dim]
     Tensor<T, 3> log_sum_exp;  ///< [batch, heads, q_len], of all scores that the softmax saw
+
+    /// [batch, heads, q_len]: what backward needs beside a large log_sum_exp, which is rounded (in base 2); 0
+    /// where it is below 64 in size. Left empty, backward's weights exp(score - log_sum_exp) are as inexact
+    /// as that.
+    Tensor<T, 3> log_sum_exp_rest{};
 };
 
 template <class T>
@@ -43,20 +48,15 @@ namespace detail {
 template <class T>
 using Terms = std::type_identity_t<AttentionTerms<T>>;
 
-/// What must be alike on all ranks but is too long to be told.
-inline Agreed agreed_numbers(const char* name, auto* numbers, std::size_t count) {
-    return agreed_fingerprint(name, fingerprint(std::as_bytes(std::span(numbers, count))));
-}
-inline Agreed agreed_numbers(const char* name, const auto& vector) {
-    return agreed_numbers(name, vector.data(), vector.size());
-}
-
 /// The plan that all ranks agree on. Throws the same on all ranks, but where the shapes on one do not fit
 /// each other.
 template <class T, Ring R>
 AttentionPlan plan_attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
                              const AttentionOptions& options, const AttentionTerms<T>& terms, R& ring) {
     const auto &shape = q.dimensions(), &key_shape = k.dimensions();
+    require_countable("q", shape);
+    require_countable("k", key_shape);
+    require_countable("v", v.dimensions());
     if (shape[0] < 1 || shape[1] < 1 || shape[3] < 1)
         throw ShapeError("q has shape " + shape_text(shape) +
                          ", expected batch, heads and head_dim of at least 1");
@@ -110,8 +110,7 @@ class OperatorInputs {
     OperatorInputs(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
                    const AttentionTerms<T>& terms, const AttentionPlan& plan)
         : query_(seated(q, plan.queries)), key_(seated(k, plan.keys)), value_(seated(v, plan.keys)) {
-        for (Index seat = 0; seat < plan.queries.num_seats(); ++seat)
-            queries_.tokens.push_back(plan.query_tokens(seat));
+        queries_.tokens = query_tokens(plan);
         queries_.query = query_.seats();
         queries_.terms.function = terms.function;
         if (terms.sinks) queries_.terms.sinks = terms.sinks->data();
@@ -119,9 +118,7 @@ class OperatorInputs {
             bias_.push_back(seated(*terms.bias, plan.queries));
             queries_.terms.bias = as_bias(bias_[0], plan, *terms.bias);
         }
-        for (Index seat = 0; seat < plan.keys.num_seats(); ++seat)
-            key_value_.push_back(
-                {plan.keys.tokens(seat), key_.seats()[std::size_t(seat)], value_.seats()[std::size_t(seat)]});
+        key_value_ = key_values(plan.keys, key_.seats(), value_.seats());
         if (plan.keys.ranks() > 1) make_message(plan);
     }
 
@@ -170,22 +167,24 @@ Tensor<T, rank> zeros(const Eigen::DSizes<Index, rank>& shape) {
 /// 2310.01889), where scores = scale q k^T and what options and terms make of it.
 /// q [batch, heads, q_len, head_dim], k [batch, kv_heads, kv_len, head_dim], v [batch, kv_heads, kv_len,
 /// value_dim]; on several ranks, the tokens of this rank's Share. Query head h reads key-value head h /
-/// (heads / kv_heads). A query that sees nothing gets output 0. Throws ShapeError where shapes do not fit,
-/// Error where an option does not, RingError where ranks differ in any of it or there are more ranks than
-/// seats.
+/// (heads / kv_heads). A query that sees nothing gets output 0. It and its gradients are exact up to scores
+/// of 1e9 in size in float, 1e17 in double, as the products q k^T are. Throws ShapeError where shapes do not
+/// fit, Error where an option does not, RingError where ranks differ in any of it or there are more ranks
+/// than seats.
 template <class T, Ring R>
 AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
                              const AttentionOptions& options, const detail::Terms<T>& terms, R& ring) {
     const AttentionPlan plan = detail::plan_attention(q, k, v, options, terms, ring);
     const detail::OperatorInputs<T> inputs(q, k, v, terms, plan);
     AttentionResult<T> result{Tensor<T, 4>(q.dimension(0), q.dimension(1), q.dimension(2), v.dimension(3)),
+                              Tensor<T, 3>(q.dimension(0), q.dimension(1), q.dimension(2)),
                               Tensor<T, 3>(q.dimension(0), q.dimension(1), q.dimension(2))};
     const auto output = detail::seated(result.output, plan.queries),
-               log_sum_exp = detail::seated(result.log_sum_exp, plan.queries);
+               log_sum_exp = detail::seated(result.log_sum_exp, plan.queries),
+               log_sum_exp_rest = detail::seated(result.log_sum_exp_rest, plan.queries);
     attend<T>(ring, plan, inputs.queries(), inputs.key_value(), inputs.message(),
-              {output.seats(), log_sum_exp.seats()});
-    output.leave();
-    log_sum_exp.leave();
+              {output.seats(), log_sum_exp.seats(), log_sum_exp_rest.seats()});
+    for (const auto* tensor : {&output, &log_sum_exp, &log_sum_exp_rest}) tensor->leave();
     return result;
 }
 
@@ -212,8 +211,11 @@ AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tens
     const std::array<Index, 4> output_shape{q.dimension(0), q.dimension(1), q.dimension(2), v.dimension(3)};
     require_shape("d_output", d_output.dimensions(), output_shape);
     require_shape("result.output", result.output.dimensions(), output_shape);
-    require_shape("result.log_sum_exp", result.log_sum_exp.dimensions(),
-                  std::array<Index, 3>{q.dimension(0), q.dimension(1), q.dimension(2)});
+    const std::array<Index, 3> a_number_a_query{q.dimension(0), q.dimension(1), q.dimension(2)};
+    require_shape("result.log_sum_exp", result.log_sum_exp.dimensions(), a_number_a_query);
+    const bool rest = result.log_sum_exp_rest.size() > 0;
+    if (rest)
+        require_shape("result.log_sum_exp_rest", result.log_sum_exp_rest.dimensions(), a_number_a_query);
     const AttentionPlan plan = detail::plan_attention(q, k, v, options, terms, ring);
     const detail::OperatorInputs<T> inputs(q, k, v, terms, plan);
     AttentionGradient<T> gradient{detail::zeros<T, 4>(q.dimensions()),
@@ -228,19 +230,27 @@ AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tens
                d_value = detail::seated(gradient.value, plan.keys);
     List<detail::SeatedTensor<T>> d_bias;
     if (terms.bias) d_bias.push_back(detail::seated(gradient.bias, plan.queries));
-    KeyValues<T> d_key_value;
-    for (std::size_t seat = 0; seat < d_key.seats().size(); ++seat)
-        d_key_value.push_back({plan.keys.tokens(Index(seat)), d_key.seats()[seat], d_value.seats()[seat]});
+    List<RowVector<T>> d_sinks;  // a seat's
+    List<std::span<T>> d_sinks_at_seats;
+    for (std::size_t seat = 0; terms.sinks && seat < d_query.seats().size(); ++seat)
+        d_sinks.emplace_back(RowVector<T>::Zero(plan.heads.heads));
+    for (RowVector<T>& of_seat : d_sinks) d_sinks_at_seats.push_back(detail::numbers_of(of_seat));
     attend_backward<T>(
         ring, plan,
         {inputs.queries(), detail::seated(d_output, plan.queries).seats(),
          detail::seated(result.output, plan.queries).seats(),
-         detail::seated(result.log_sum_exp, plan.queries).seats(), inputs.key_value(), d_query.seats(),
-         d_key_value,
+         detail::seated(result.log_sum_exp, plan.queries).seats(),
+         rest ? detail::seated(result.log_sum_exp_rest, plan.queries).seats() : SeatHeads<const T>(),
+         inputs.key_value(), d_query.seats(), key_values(plan.keys, d_key.seats(), d_value.seats()),
          terms.bias ? detail::OperatorInputs<T>::as_bias(d_bias[0], plan, gradient.bias) : SeatHeads<T>(),
-         std::span<T>(gradient.sinks.data(), std::size_t(gradient.sinks.size())),
+         d_sinks_at_seats,
          terms.bias && gradient.bias.dimension(0) * gradient.bias.dimension(1) < plan.heads.batch_heads()},
         inputs.message());
+    if (terms.sinks) {
+        List<JoinedSpan<const T>> contributions;
+        for (const RowVector<T>& of_seat : d_sinks) contributions.emplace_back(detail::numbers_of(of_seat));
+        add_in_seat_order(ring, JoinedSpan<T>(detail::numbers_of(gradient.sinks)), contributions);
+    }
     for (const auto* tensor : {&d_query, &d_key, &d_value}) tensor->leave();
     for (const auto& tensor : d_bias) tensor.leave();
     return gradient;

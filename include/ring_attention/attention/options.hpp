@@ -28,8 +28,9 @@ struct AttentionOptions {
 
 namespace detail {
 
-inline void refuse_option(const std::string& given, const std::string& expected) {
-    throw Error("AttentionOptions: " + given + ", expected " + expected);
+inline void refuse_option(const std::string& given, const std::string& expected,
+                          const char* of = "AttentionOptions") {
+    throw Error(of + (": " + given) + ", expected " + expected);
 }
 
 inline void require_not_negative(const char* name, Index value) {
@@ -42,25 +43,27 @@ inline void require_factor(const char* name, double value) {
 }
 
 /// end: one past the last position of a key or query.
-inline void require_documents(const std::vector<Index>& starts, Index end) {
+inline void require_documents(const std::vector<Index>& starts, Index end,
+                              const char* of = "AttentionOptions") {
     for (std::size_t i = 0; i < starts.size(); ++i) {
         const std::string given =
             "document_starts[" + std::to_string(i) + "] is " + std::to_string(starts[i]);
-        if (i == 0 && starts[0] != 0) refuse_option(given, "0");
+        if (i == 0 && starts[0] != 0) refuse_option(given, "0", of);
         if (i > 0 && starts[i] <= starts[i - 1])
-            refuse_option(given, "more than the start before it, " + std::to_string(starts[i - 1]));
-        if (starts[i] >= end) refuse_option(given, "less than the length, " + std::to_string(end));
+            refuse_option(given, "more than the start before it, " + std::to_string(starts[i - 1]), of);
+        if (starts[i] >= end) refuse_option(given, "less than the length, " + std::to_string(end), of);
     }
 }
 
-inline void require_lengths(const std::vector<Index>& lengths, Index batch, Index key_len) {
+inline void require_lengths(const std::vector<Index>& lengths, Index batch, Index key_len,
+                            const char* of = "AttentionOptions") {
     if (!lengths.empty() && Index(lengths.size()) != batch)
         refuse_option(std::to_string(lengths.size()) + " lengths",
-                      "one for each of " + std::to_string(batch) + " batch entries");
+                      "one for each of " + std::to_string(batch) + " batch entries", of);
     for (std::size_t i = 0; i < lengths.size(); ++i)
         if (lengths[i] < 0 || lengths[i] > key_len)
             refuse_option("lengths[" + std::to_string(i) + "] is " + std::to_string(lengths[i]),
-                          "0 to the number of keys, " + std::to_string(key_len));
+                          "0 to the number of keys, " + std::to_string(key_len), of);
 }
 
 inline void require_slopes(const std::vector<double>& slopes, Index heads) {

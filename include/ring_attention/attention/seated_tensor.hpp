@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include <ring_attention/attention/heads.hpp>
+#include <ring_attention/attention/seat_views.hpp>
 #include <ring_attention/core/parallel.hpp>
 #include <ring_attention/core/tensor.hpp>
 #include <ring_attention/sequence/share.hpp>
@@ -22,16 +22,16 @@ class SeatedTensor {
           batch_heads_(batch * heads),
           all_(HeadsView<T>::head_by_head(numbers, heads, share.num_tokens(), width)) {
         const bool in_place = share.layout().layout() == Layout::contiguous || share.num_seats() < 2;
-        if (!in_place) copy_.resize(batch_heads_ * share.num_tokens() * width);
-        seats_.reserve(std::size_t(share.num_seats()));
-        for (Index seat = 0; seat < share.num_seats(); ++seat) {
-            const Index before = share.tokens_before(seat), count = share.tokens(seat).count;
-            seats_.push_back(in_place
-                                 ? all_.middle_tokens(before, count)
-                                 : HeadsView<T>::head_by_head(copy_.data() + batch_heads_ * before * width,
-                                                              heads, count, width));
+        if (in_place) {
+            for (Index seat = 0; seat < share.num_seats(); ++seat)
+                seats_.push_back(all_.middle_tokens(share.tokens_before(seat), share.tokens(seat).count));
+            return;
         }
-        if (!in_place) enter();
+        copy_.resize(batch_heads_ * share.num_tokens() * width);
+        List<TokenPositions> tokens;
+        for (Index seat = 0; seat < share.num_seats(); ++seat) tokens.push_back(share.tokens(seat));
+        seats_ = head_by_head<T>(copy_.data(), tokens, batch, heads, width);
+        enter();
     }
 
     const SeatHeads<T>& seats() const { return seats_; }

@@ -5,6 +5,7 @@
 
 #include <ring_attention/core/types.hpp>
 
+RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// A sum of doubles that does not depend on their order: they are taken as multiples of 2^-60, whose sum is
@@ -48,3 +49,4 @@ class ExactSum {
 };
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI
+RING_ATTENTION_PRECISE_END

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include <ring_attention/core/memory.hpp>
@@ -54,6 +55,22 @@ inline std::uint64_t fingerprint(std::span<const std::byte> bytes, std::uint64_t
 inline std::uint64_t fingerprint(std::string_view text) {
     return fingerprint(std::as_bytes(std::span(text)));
 }
+
+#define RING_ATTENTION_TEXT_(name) #name
+#define RING_ATTENTION_TEXT(name) RING_ATTENTION_TEXT_(name)
+
+/// Of a type, by what the compiler calls it, with every argument of every template. The same for whatever
+/// instructions it was compiled: ranks may differ in these.
+template <class T>
+std::uint64_t fingerprint_of_type() {
+    constexpr std::string_view flags = RING_ATTENTION_TEXT(RING_ATTENTION_ABI);
+    std::string name = __PRETTY_FUNCTION__;
+    for (std::size_t at; (at = name.find(flags)) != std::string::npos;) name.erase(at, flags.size());
+    return fingerprint(std::string_view(name));
+}
+
+#undef RING_ATTENTION_TEXT
+#undef RING_ATTENTION_TEXT_
 
 /// Of all parameters, their names and shapes.
 template <Visitable Model>

@@ -3,15 +3,35 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
+#include <limits>
 #include <new>
 #include <utility>
 #include <vector>
 
 #include <ring_attention/core/abi.hpp>
+#include <ring_attention/core/of_thread.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 namespace detail {
+
+/// So many bytes are never there. Less can be rounded up and added to without overflow.
+inline constexpr std::ptrdiff_t too_many_bytes = std::numeric_limits<std::ptrdiff_t>::max() / 4;
+
+/// The bytes of so many numbers. Throws std::bad_alloc where that is negative or beyond all memory, as Eigen
+/// does.
+template <class T>
+std::size_t bytes_of(std::ptrdiff_t count) {
+    if (count < 0 || count >= too_many_bytes / std::ptrdiff_t(sizeof(T))) throw std::bad_alloc();
+    return std::size_t(count) * sizeof(T);
+}
+
+/// a b, of sizes of what is to be in memory. Throws std::bad_alloc where it overflows or one is negative.
+inline std::ptrdiff_t product_of_sizes(std::ptrdiff_t a, std::ptrdiff_t b) {
+    if (a < 0 || b < 0 || (b > 0 && a > std::numeric_limits<std::ptrdiff_t>::max() / b))
+        throw std::bad_alloc();
+    return a * b;
+}
 
 /// Memory that this thread gave back and takes again. Blocks come in classes of size and serve for their own
 /// class alone: so what has run at a size runs at it again without asking the system. In use and kept
@@ -21,19 +41,12 @@ class MemoryPool {
     static constexpr std::align_val_t alignment{64};
     static constexpr std::size_t little = std::size_t(1) << 20;
 
-    /// Null once the thread is ending.
-    static MemoryPool* of_this_thread() {
-        static thread_local MemoryPool pool;
-        return ended ? nullptr : &pool;
-    }
+    static MemoryPool& of_this_thread() { return of_thread<MemoryPool>(); }
 
     MemoryPool() = default;
     MemoryPool(const MemoryPool&) = delete;
     MemoryPool& operator=(const MemoryPool&) = delete;
-    ~MemoryPool() {
-        release_all_but(0);
-        ended = true;
-    }
+    ~MemoryPool() { release_all_but(0); }
 
     /// The size of the blocks that serve for `size` bytes: whole lines of the cache, and an eighth more at
     /// most.
@@ -89,8 +102,6 @@ class MemoryPool {
         std::size_t size;
     };
 
-    static inline thread_local bool ended = false;
-
     std::vector<Block>::iterator first_of_size(std::size_t size) {
         return std::lower_bound(kept_.begin(), kept_.end(), size,
                                 [](const Block& block, std::size_t wanted) { return block.size < wanted; });
@@ -107,31 +118,27 @@ class MemoryPool {
 
 /// At least `size` bytes on a boundary of 64; size becomes how many.
 inline void* take_memory(std::size_t& size) {
-    size = MemoryPool::class_of(size);
-    MemoryPool* const pool = MemoryPool::of_this_thread();
-    return pool ? pool->take(size) : ::operator new(size, MemoryPool::alignment);
+    return MemoryPool::of_this_thread().take(size);
 }
 
 inline void give_memory_back(void* data, std::size_t size) noexcept {
-    if (MemoryPool* const pool = MemoryPool::of_this_thread())
-        pool->give_back(data, size);
-    else
-        ::operator delete(data, MemoryPool::alignment);
+    MemoryPool::of_this_thread().give_back(data, size);
 }
 
 }  // namespace detail
 
 /// Gives back to the system what this thread keeps for the next pass.
 inline void release_memory() {
-    if (detail::MemoryPool* const pool = detail::MemoryPool::of_this_thread()) pool->release_all_but(0);
+    detail::MemoryPool::of_this_thread().release_all_but(0);
 }
 
 /// Room for `size` numbers, of the memory that the thread keeps. What is in them at first may be anything.
+/// Throws std::bad_alloc where there is not so much memory.
 template <class T>
 class Buffer {
   public:
     Buffer() = default;
-    explicit Buffer(std::ptrdiff_t size) : bytes_(std::size_t(size) * sizeof(T)) {
+    explicit Buffer(std::ptrdiff_t size) : bytes_(detail::bytes_of<T>(size)) {
         if (size > 0) data_ = static_cast<T*>(detail::take_memory(bytes_));
     }
     Buffer(Buffer&& other) noexcept
@@ -163,7 +170,8 @@ struct KeptMemoryAllocator {
 
     // The size of a block is not handed back to deallocate(), so it stands in front of what it holds.
     T* allocate(std::size_t count) {
-        std::size_t size = header + count * sizeof(T);
+        if (count >= std::size_t(detail::too_many_bytes)) throw std::bad_alloc();
+        std::size_t size = header + detail::bytes_of<T>(std::ptrdiff_t(count));
         auto* const block = static_cast<std::byte*>(detail::take_memory(size));
         *reinterpret_cast<std::size_t*>(block) = size;
         return reinterpret_cast<T*>(block + header);

@@ -4,27 +4,24 @@
 #include <atomic>
 #include <cstdlib>
 #include <exception>
-#include <functional>
-#include <memory>
-#include <mutex>
 #include <string>
-#include <thread>
-#include <utility>
+#include <system_error>
 
-#include <unsupported/Eigen/CXX11/ThreadPool>
-
+#include <ring_attention/core/available_cpus.hpp>
 #include <ring_attention/core/between_tasks.hpp>
 #include <ring_attention/core/error.hpp>
+#include <ring_attention/core/floating_point_modes.hpp>
+#include <ring_attention/core/thread_pool.hpp>
 #include <ring_attention/core/types.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 namespace detail {
 
-/// RING_ATTENTION_NUM_THREADS where it is set, else the cores.
+/// RING_ATTENTION_NUM_THREADS where it is set, else the cores that this process may use.
 inline int default_num_threads() {
     const char* given = std::getenv("RING_ATTENTION_NUM_THREADS");
-    if (given == nullptr || *given == '\0') return std::max(1, int(std::thread::hardware_concurrency()));
+    if (given == nullptr || *given == '\0') return available_cpus();
     char* end = nullptr;
     const long count = std::strtol(given, &end, 10);
     if (*end != '\0' || count < 1 || count > 4096)
@@ -33,70 +30,11 @@ inline int default_num_threads() {
     return int(count);
 }
 
-/// Eigen's pool, with tasks that need no memory of their own.
-struct PoolEnvironment {
-    struct Task {
-        std::function<void()> f;
-    };
-    using EnvThread = Eigen::StlThreadEnvironment::EnvThread;
-
-    EnvThread* CreateThread(std::function<void()> f) { return standard.CreateThread(std::move(f)); }
-    Task CreateTask(std::function<void()> f) { return {std::move(f)}; }
-    void ExecuteTask(const Task& task) { task.f(); }
-
-    Eigen::StlThreadEnvironment standard;
-};
-
-using Pool = Eigen::ThreadPoolTempl<PoolEnvironment>;
-
-/// The one pool of the process. The thread that calls parallel_for works too, so it has one thread less.
-class SharedPool {
-  public:
-    static SharedPool& instance() {
-        static SharedPool pool(default_num_threads());
-        return pool;
-    }
-
-    int num_threads() {
-        const std::lock_guard lock(mutex_);
-        return num_threads_;
-    }
-
-    void resize(int num_threads) {
-        const std::lock_guard lock(mutex_);
-        if (num_threads == num_threads_) return;
-        workers_ = start(num_threads);
-        num_threads_ = num_threads;
-    }
-
-    /// Work that is under way keeps the pool it began on.
-    std::shared_ptr<Pool> workers() {
-        const std::lock_guard lock(mutex_);
-        return workers_;
-    }
-
-  private:
-    explicit SharedPool(int num_threads) : workers_(start(num_threads)), num_threads_(num_threads) {}
-
-    static std::shared_ptr<Pool> start(int num_threads) {
-        return num_threads > 1 ? std::make_shared<Pool>(num_threads - 1) : nullptr;
-    }
-
-    std::mutex mutex_;
-    std::shared_ptr<Pool> workers_;
-    int num_threads_;
-};
-
-/// True on a thread that is inside a task: a parallel_for in there runs on that thread alone, so that no
-/// worker ever waits for another.
-inline thread_local bool inside_task = false;
-
-struct InsideTask {
-    InsideTask() { inside_task = true; }
-    ~InsideTask() { inside_task = false; }
-    InsideTask(const InsideTask&) = delete;
-    InsideTask& operator=(const InsideTask&) = delete;
-};
+/// The threads that help the one that calls parallel_for. Of the pool there is one for the process.
+inline int num_helpers() {
+    const int there = process_v1::thread_pool.size();
+    return there >= 0 ? there : process_v1::thread_pool.start([] { return default_num_threads() - 1; });
+}
 
 /// A task to call by number, whatever its type: so the code that runs tasks is compiled once and not for each
 /// of them.
@@ -113,11 +51,20 @@ class TaskReference {
     void (*call_)(const void*, Index);
 };
 
+/// True while a thread is inside a task.
+struct InsideTask {
+    InsideTask() { process_v1::inside_task = true; }
+    ~InsideTask() { process_v1::inside_task = false; }
+    InsideTask(const InsideTask&) = delete;
+    InsideTask& operator=(const InsideTask&) = delete;
+};
+
 /// The tasks of one parallel_for: whoever is free takes the next; the first exception ends the rest.
 class TaskQueue {
   public:
     TaskQueue(Index count, const TaskReference& task) : count_(count), task_(task) {}
 
+    /// On the caller's thread.
     void work() noexcept {
         const InsideTask mark;
         for (Index next = taken_++; next < count_; next = taken_++) {
@@ -125,11 +72,16 @@ class TaskQueue {
             try {
                 task_(next);
             } catch (...) {
-                const std::lock_guard lock(mutex_);
-                if (!failure_) failure_ = std::current_exception();
+                if (!failed_.exchange(true)) failure_ = std::current_exception();
                 taken_ = count_;
             }
         }
+    }
+
+    /// On another one.
+    void help() noexcept {
+        modes_of_caller_.set();
+        work();
     }
 
     void rethrow_failure() {
@@ -139,26 +91,15 @@ class TaskQueue {
   private:
     const Index count_;
     const TaskReference task_;
+    const FloatingPointModes modes_of_caller_;
     std::atomic<Index> taken_{0};
-    std::mutex mutex_;
+    std::atomic<bool> failed_{false};
     std::exception_ptr failure_;
 };
 
-/// The others are done soon after: to be woken from sleep would often take longer.
-inline void wait_for_zero(const std::atomic<unsigned>& number) {
-    constexpr int looks = 20000;
-    for (int i = 0; i < looks; ++i) {
-        if (number == 0) return;
-#if defined(__x86_64__) || defined(__i386__)
-        __builtin_ia32_pause();
-#endif
-    }
-    for (unsigned now = number; now != 0; now = number) number.wait(now);
-}
-
 inline void run_tasks(Index count, const TaskReference& task) {
-    const auto workers = count > 1 && !inside_task ? SharedPool::instance().workers() : nullptr;
-    if (!workers) {
+    const int helpers = count > 1 && !process_v1::inside_task ? num_helpers() : 0;
+    if (helpers == 0) {
         for (Index i = 0; i < count; ++i) {
             BetweenTasks::run();
             task(i);
@@ -166,38 +107,37 @@ inline void run_tasks(Index count, const TaskReference& task) {
         return;
     }
     TaskQueue queue(count, task);
-    const auto helpers = unsigned(std::min<Index>(workers->NumThreads(), count - 1));
-    // Of the thread, not of the call: the last helper notifies it when the call may have returned already.
-    static thread_local std::atomic<unsigned> at_work_of_thread;
-    std::atomic<unsigned>& at_work = at_work_of_thread;
-    at_work = helpers;
-    for (unsigned i = 0; i < helpers; ++i)
-        workers->Schedule([&queue, &at_work] {
-            queue.work();
-            if (--at_work == 0) at_work.notify_one();
-        });
+    process_v1::Job job{[](void* erased) { static_cast<TaskQueue*>(erased)->help(); }, &queue,
+                        int(std::min<Index>(helpers, count - 1))};
+    process_v1::thread_pool.open(job);
     queue.work();
-    wait_for_zero(at_work);
+    if (!process_v1::thread_pool.finish(job))
+        throw Error("parallel_for: a task called fork(), and in the child the other threads' tasks are lost");
     queue.rethrow_failure();
 }
 
 }  // namespace detail
 
-/// The number of threads that work inside a call: RING_ATTENTION_NUM_THREADS, else the cores. No result
-/// depends on it.
+/// The number of threads that work inside a call: RING_ATTENTION_NUM_THREADS, else the cores that this
+/// process may use; fewer where the system refuses threads. No result depends on it.
 inline int num_threads() {
-    return detail::SharedPool::instance().num_threads();
+    return 1 + detail::num_helpers();
 }
 
-/// Sets it for the process. Throws Error where count < 1.
+/// Sets it for the process. Throws Error where count < 1, or where the system refuses so many threads: then
+/// there are as many as before.
 inline void set_num_threads(int count) {
     if (count < 1) throw Error("set_num_threads: " + std::to_string(count) + " threads, expected at least 1");
-    detail::SharedPool::instance().resize(count);
+    if (process_v1::thread_pool.size() < 0) detail::default_num_threads();  // throws where it is nonsense
+    if (const int error = process_v1::thread_pool.resize(count - 1))
+        throw Error("set_num_threads: the system refused " + std::to_string(count) +
+                    " threads: " + std::generic_category().message(error));
 }
 
 /// Calls task(0) ... task(count - 1), in any order and on any thread. For the bits to be the same with any
 /// number of threads, no two tasks may write to one place and what a task does may depend on its number
-/// alone.
+/// alone. The first exception of a task ends the rest and is thrown here. Where a task calls fork(), the
+/// child should end inside it: what other threads had begun is lost there, which is an Error.
 template <class Task>
 void parallel_for(Index count, const Task& task) {
     detail::run_tasks(count, detail::TaskReference(task));

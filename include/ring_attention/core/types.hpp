@@ -9,7 +9,9 @@
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-using Index = Eigen::Index;
+/// Signed and of 64 bits, whatever Eigen counts with (EIGEN_DEFAULT_DENSE_INDEX_TYPE).
+using Index = std::ptrdiff_t;
+static_assert(sizeof(Index) == 8, "ring_attention: sizes are counted in 64 bits");
 
 /// A run of neighbours: seats of a rank, tokens of a seat, rows or columns of a matrix.
 struct IndexRange {
@@ -21,11 +23,19 @@ struct IndexRange {
 
 namespace detail {
 
+/// Numbers without gaps. A type of this library in the type of every expression: Eigen compiles an expression
+/// of the same type to other code in a unit with other flags, under the same name.
+struct NoGaps : Eigen::Stride<0, 0> {};
+
+/// Somebody's numbers, as an Eigen matrix or array.
+template <class Plain, int alignment = Eigen::Unaligned>
+using MapOf = Eigen::Map<Plain, alignment, NoGaps>;
+
 /// An Eigen matrix in memory that the thread keeps: Eigen's own would ask the system for each. It can do what
 /// an Eigen::Map can, and owns its numbers.
 template <class Plain>
-class Owned : public Eigen::Map<Plain, Eigen::Aligned64> {
-    using Numbers = Eigen::Map<Plain, Eigen::Aligned64>;
+class Owned : public MapOf<Plain, Eigen::Aligned64> {
+    using Numbers = MapOf<Plain, Eigen::Aligned64>;
     using T = typename Plain::Scalar;
     static constexpr bool is_row = Plain::RowsAtCompileTime == 1;
 
@@ -33,7 +43,8 @@ class Owned : public Eigen::Map<Plain, Eigen::Aligned64> {
     using PlainObject = Plain;
 
     Owned() : Numbers(nullptr, is_row ? 1 : 0, 0) {}
-    Owned(Index rows, Index cols) : Owned(Buffer<T>(rows * cols), rows, cols) {}
+    /// Throws std::bad_alloc where there is not so much memory, or a size is negative.
+    Owned(Index rows, Index cols) : Owned(Buffer<T>(product_of_sizes(rows, cols)), rows, cols) {}
     explicit Owned(Index cols) requires is_row : Owned(1, cols) {}
     Owned(const Owned& other) : Owned(static_cast<const Eigen::DenseBase<Numbers>&>(other)) {}
     Owned(Owned&& other) noexcept : Owned() { swap(other); }
@@ -58,7 +69,7 @@ class Owned : public Eigen::Map<Plain, Eigen::Aligned64> {
 
     /// What was in there is lost, unless the number of numbers is the same.
     void resize(Index rows, Index cols) {
-        if (rows * cols == this->size())
+        if (product_of_sizes(rows, cols) == this->size())
             place(rows, cols);
         else
             *this = Owned(rows, cols);
@@ -78,7 +89,7 @@ class Owned : public Eigen::Map<Plain, Eigen::Aligned64> {
 
     /// `numbers` may speak of these here, so they stay until the new ones are there.
     void assign(const auto& numbers) {
-        if (numbers.size() == this->size()) {
+        if (product_of_sizes(numbers.rows(), numbers.cols()) == this->size()) {
             place(numbers.rows(), numbers.cols());
             Numbers::operator=(numbers);
         } else {

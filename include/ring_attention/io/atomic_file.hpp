@@ -123,3 +123,21 @@ class AtomicFile {
 };
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail
+
+namespace ring_attention::inline RING_ATTENTION_ABI {
+
+/// Writes a regular file. The path has all of these bytes afterwards or, with a FileError, what it had
+/// before.
+inline void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+    detail::AtomicFile file(path);
+    file.write(bytes);
+    file.commit();
+}
+
+/// Throws FileError where write_file, or save, could not even begin: no such folder, no permission, or a
+/// folder, pipe or device in the file's place. Changes nothing.
+inline void require_writable(const std::filesystem::path& path) {
+    const detail::AtomicFile discarded(path);
+}
+
+}  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <concepts>
 
+#include <ring_attention/core/of_thread.hpp>
 #include <ring_attention/core/parallel.hpp>
 #include <ring_attention/kernels/matrix_view.hpp>
 #include <ring_attention/kernels/micro_kernel.hpp>
@@ -54,10 +55,9 @@ struct OnAllThreads {
 enum class Workspace { left, right, product, attention, values };
 
 /// Memory that a thread keeps from one product to the next.
-template <Real T, Workspace>
+template <Real T, Workspace use>
 AlignedBuffer<T>& workspace() {
-    thread_local AlignedBuffer<T> buffer;
-    return buffer;
+    return of_thread<AlignedBuffer<T>, use>();
 }
 
 /// a (m,k) in strips of ProductTile::rows rows.

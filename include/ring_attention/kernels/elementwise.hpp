@@ -7,6 +7,7 @@
 #include <ring_attention/kernels/simd.hpp>
 #include <ring_attention/kernels/vector_math.hpp>
 
+RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // Functions over n contiguous numbers. Equal inputs give equal bits, wherever they stand among the n: the
@@ -64,3 +65,4 @@ void gelu_backward(const T* x, const T* dy, T* dx, Index n) {
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI
+RING_ATTENTION_PRECISE_END

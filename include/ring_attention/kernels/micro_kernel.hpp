@@ -11,6 +11,7 @@
 // c (m,n) = or += a (m,k) b (k,n), k short. Every element of c is one chain of fma over k, then, where it is
 // added, one addition to c: its bits are the same in a tile of any shape.
 
+RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// A tile of c that is cut off by the edge, or whose columns are not contiguous, goes through memory.
@@ -36,12 +37,12 @@ struct StoreTile {
         __builtin_prefetch(next + vectors * Simd<T>::width - 1, 1);
     }
 
-    template <int rows, int vectors>
+    template <std::size_t rows, std::size_t vectors>
     [[gnu::always_inline]] void operator()(const Simd<T> (&sum)[rows][vectors]) const {
         constexpr int width = Simd<T>::width;
-        if (c.cols < vectors * width || c.col_stride != 1) {
+        if (c.cols < Index(vectors) * width || c.col_stride != 1) {
             constexpr int stride = ProductTile<T>::cols;
-            alignas(64) T tile[rows * stride];
+            alignas(64) T tile[rows * std::size_t(stride)];
             unrolled<rows>([&](auto i) {
                 unrolled<vectors>([&](auto v) { sum[i][v].store(tile + i * stride + v * width); });
             });
@@ -65,15 +66,15 @@ template <int rows, int vectors, Real T, class Finish>
 void multiply_tile(Index k, const T* a, Index a_row, Index a_col, const T* b, Index b_row,
                    const Finish& finish) {
     constexpr int width = Simd<T>::width;
-    Simd<T> sum[rows][vectors];
+    Simd<T> sum[std::size_t(rows)][std::size_t(vectors)];
     unrolled<rows>([&](auto i) { unrolled<vectors>([&](auto v) { sum[i][v] = Simd<T>(T(0)); }); });
     // Three rows share a pointer: one each, or one with an offset for every row, would not fit the integer
     // registers.
     constexpr int groups = (rows + 2) / 3;
-    const T* group[groups];
+    const T* group[std::size_t(groups)];
     unrolled<groups>([&](auto g) { group[g] = a + 3 * g * a_row; });
     const auto step = [&]() __attribute__((always_inline)) {
-        Simd<T> row[vectors];
+        Simd<T> row[std::size_t(vectors)];
         unrolled<vectors>([&](auto v) { row[v] = Simd<T>::load(b + v * width); });
         unrolled<rows>([&](auto i) {
             const Simd<T> factor(group[i / 3][i % 3 * a_row]);
@@ -172,3 +173,4 @@ void multiply_strips(const Strips<T>& a, const PackedView<T>& b, MatrixView<T> c
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail
+RING_ATTENTION_PRECISE_END

@@ -26,9 +26,10 @@ class AlignedBuffer {
     /// At least `count` numbers; what was in there is lost.
     T* require(Index count) {
         if (count > capacity_) {
+            const std::size_t bytes = bytes_of<T>(count);
             data_.reset();
             capacity_ = 0;
-            data_.reset(static_cast<T*>(::operator new(std::size_t(count) * sizeof(T), alignment)));
+            data_.reset(static_cast<T*>(::operator new(bytes, alignment)));
             capacity_ = count;
         }
         return data_.get();

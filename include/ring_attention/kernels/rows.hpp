@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 
 #include <ring_attention/core/parallel.hpp>
 #include <ring_attention/core/types.hpp>
@@ -26,10 +28,10 @@ void add_sum_of_rows(Index first, Index count, RowVector<T>& sums, const auto& f
     constexpr Index cols_at_once = 64;
     parallel_for((sums.size() + cols_at_once - 1) / cols_at_once, [&](Index block) {
         const Index col = block * cols_at_once, cols = std::min(cols_at_once, sums.size() - col);
-        static thread_local Eigen::Array<T, 1, Eigen::Dynamic> sum(cols_at_once);
-        sum.head(cols).setZero();
-        for (Index row = first; row < first + count; ++row) sum.head(cols) += f(row, col, cols).array();
-        sums.segment(col, cols).array() += sum.head(cols);
+        alignas(64) std::array<T, std::size_t(cols_at_once)> numbers{};
+        detail::MapOf<Eigen::Array<T, 1, Eigen::Dynamic>, Eigen::Aligned64> sum(numbers.data(), cols);
+        for (Index row = first; row < first + count; ++row) sum += f(row, col, cols).array();
+        sums.segment(col, cols).array() += sum;
     });
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -21,6 +22,7 @@
 // Instructions of one processor appear here alone, and only where the extensions have no word for them (fma,
 // masked memory).
 
+RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 template <class T>
@@ -164,6 +166,32 @@ template <Real T>
 #endif
 }
 
+[[gnu::always_inline]] inline Simd<float> sqrt(Simd<float> x) {
+#if defined(__AVX512F__)
+    return Simd<float>(_mm512_sqrt_ps(x.lanes));
+#elif defined(__AVX__)
+    return Simd<float>(_mm256_sqrt_ps(x.lanes));
+#elif defined(__aarch64__)
+    return Simd<float>(vsqrtq_f32(x.lanes));
+#else
+    for (int i = 0; i < Simd<float>::width; ++i) x.lanes[i] = std::sqrt(x.lanes[i]);
+    return x;
+#endif
+}
+
+[[gnu::always_inline]] inline Simd<double> sqrt(Simd<double> x) {
+#if defined(__AVX512F__)
+    return Simd<double>(_mm512_sqrt_pd(x.lanes));
+#elif defined(__AVX__)
+    return Simd<double>(_mm256_sqrt_pd(x.lanes));
+#elif defined(__aarch64__)
+    return Simd<double>(vsqrtq_f64(x.lanes));
+#else
+    for (int i = 0; i < Simd<double>::width; ++i) x.lanes[i] = std::sqrt(x.lanes[i]);
+    return x;
+#endif
+}
+
 #if defined(__AVX512DQ__)
 /// x minus the nearest whole number.
 [[gnu::always_inline]] inline Simd<float> fraction(Simd<float> x) {
@@ -278,3 +306,4 @@ T horizontal_max(Simd<T> x) {
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI
+RING_ATTENTION_PRECISE_END

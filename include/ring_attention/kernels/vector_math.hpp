@@ -10,6 +10,7 @@
 // this library. Products that are added to something are written as fma, so that the bits do not depend on
 // what a compiler contracts.
 
+RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 namespace detail {
@@ -175,8 +176,8 @@ template <Real T>
 namespace detail {
 
 /// erfcx(z) = exp(z^2) erfc(z) = p(t) / (z + pole), t = (z - pole) / (z + pole), for 0 <= z <= largest, where
-/// erfc has underflowed (the map of Shepherd, Laframboise 1981). small: erf(z) / z in powers of z^2, for z <=
-/// 1/2.
+/// erfc has underflowed (the map of Shepherd, Laframboise 1981). of_square: erf(z) / z in powers of z^2, for
+/// z <= 1/2.
 template <Real T>
 struct ErfConstants;
 
@@ -185,8 +186,8 @@ struct ErfConstants<float> {
     static constexpr std::array<float, 10> p{
         1.074006908f,    -0.8833944904f,   0.5902282789f, -0.3104658956f,    0.1195293883f,
         -0.02684051917f, -0.001228286431f, 0.0030810366f, -0.0004796692249f, -0.0003235047032f};
-    static constexpr std::array<float, 5> small{1.128379166f, -0.3761260853f, 0.1128282169f, -0.02675710049f,
-                                                0.004717798583f};
+    static constexpr std::array<float, 5> of_square{1.128379166f, -0.3761260853f, 0.1128282169f,
+                                                    -0.02675710049f, 0.004717798583f};
     static constexpr float pole = 3, largest = 10.5f;
 };
 
@@ -201,11 +202,11 @@ struct ErfConstants<double> {
         1.426068034566910313e-6,   -8.459757810800134852e-7,   -7.793149521870427113e-8,
         1.239206467457053624e-7,   2.56456896151862803e-9,     -1.53952864922339033e-8,
         -3.647575405416994912e-10, 1.023845656608929689e-9};
-    static constexpr std::array<double, 10> small{1.128379167095512574,     -0.3761263890318375047,
-                                                  0.1128379167095486322,    -0.02686617064499728454,
-                                                  0.005223977621966353469,  -0.0008548326504821468857,
-                                                  0.0001205528579723717669, -0.00001492298719142202684,
-                                                  1.637088576740689864e-6,  -1.461778220467924392e-7};
+    static constexpr std::array<double, 10> of_square{1.128379167095512574,     -0.3761263890318375047,
+                                                      0.1128379167095486322,    -0.02686617064499728454,
+                                                      0.005223977621966353469,  -0.0008548326504821468857,
+                                                      0.0001205528579723717669, -0.00001492298719142202684,
+                                                      1.637088576740689864e-6,  -1.461778220467924392e-7};
     static constexpr double pole = 4, largest = 27.5;
 };
 
@@ -253,9 +254,10 @@ template <Real T>
     using Constants = detail::ErfConstants<T>;
     const Simd<T> zero(T(0)), one(T(1));
     const Simd<T> z = min(Simd<T>(Constants::largest), abs(x));
-    const Simd<T> near = x * detail::polynomial(x * x, Constants::small);
-    const Simd<T> far = fma(-detail::scaled_erfc(z, T(1)), detail::exp_minus_square(z, T(1)), one);
-    return select<T>(z < Simd<T>(T(0.5)), near, select<T>(x < zero, -far, far));
+    const Simd<T> inner = x * detail::polynomial(x * x, Constants::of_square);
+    const Simd<T> outer = fma(-detail::scaled_erfc(z, T(1)), detail::exp_minus_square(z, T(1)), one);
+    return select<T>(z < Simd<T>(T(0.5)), inner, select<T>(x < zero, -outer, outer));
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI
+RING_ATTENTION_PRECISE_END

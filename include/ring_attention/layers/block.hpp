@@ -9,10 +9,22 @@
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
+/// Those of attention as in AttentionLayerOptions.
 struct BlockOptions {
     Index width = 0;
     Index heads = 1;
     float dropout = 0;
+    Index key_value_heads = 0;
+    Index head_width = 0;
+    bool causal = true;
+    Index window = 0;
+    float softcap = 0;
+    float scale = 0;
+    bool sinks = false;
+
+    constexpr AttentionLayerOptions attention() const {
+        return {width, heads, key_value_heads, head_width, causal, window, softcap, scale, sinks};
+    }
 };
 
 /// The residual block, norms first:
@@ -22,11 +34,11 @@ template <class T, BlockOptions options>
 struct Block {
     using Scalar = T;
     static constexpr Index in_width = options.width, out_width = options.width;
-    static constexpr bool streams = true;
+    static constexpr bool streams = RingAttention<T, options.attention()>::streams;
     static constexpr std::string_view part_separator = "_";
 
     LayerNorm<T, options.width> attn_norm;
-    RingAttention<T, options.width, options.heads> attention;
+    RingAttention<T, options.attention()> attention;
     LayerNorm<T, options.width> ffn_norm;
     FeedForward<T, options.width, 4 * options.width> feed_forward;
     DropoutLayer<T, options.width, DropoutOptions{options.dropout, DropoutSite::attention}> attn_dropout;
@@ -36,6 +48,7 @@ struct Block {
         f("attn_norm", self.attn_norm...);
         f("qkv", self.attention.qkv...);
         f("out_proj", self.attention.out_proj...);
+        if constexpr (options.sinks) f("sinks", self.attention.sinks...);
         f("ffn_norm", self.ffn_norm...);
         f("ffn_up", self.feed_forward.up...);
         f("ffn_down", self.feed_forward.down...);
@@ -43,7 +56,7 @@ struct Block {
 
     struct Cache {
         typename LayerNorm<T, options.width>::Cache attn_norm;
-        typename RingAttention<T, options.width, options.heads>::Cache attention;
+        typename RingAttention<T, options.attention()>::Cache attention;
         typename decltype(Block::attn_dropout)::Cache attn_dropout;
         typename LayerNorm<T, options.width>::Cache ffn_norm;
         typename FeedForward<T, options.width, 4 * options.width>::Cache feed_forward;

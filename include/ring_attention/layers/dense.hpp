@@ -48,7 +48,7 @@ struct Dense {
     void apply(const Matrix<T>& x, IndexRange columns, MatrixView<T> y, auto&& then) const {
         parallel_multiply_then<T>(view(x), view(kernel).middle_cols(columns.first, columns.count), y,
                                   [&](MatrixView<T> tile, Index first_row, Index first_col) {
-                                      using Piece = Eigen::Map<Eigen::Array<T, 1, Eigen::Dynamic>>;
+                                      using Piece = detail::MapOf<Eigen::Array<T, 1, Eigen::Dynamic>>;
                                       for (Index row = 0; row < tile.rows; ++row) {
                                           Piece(&tile(row, 0), tile.cols) +=
                                               bias.segment(columns.first + first_col, tile.cols).array();

@@ -10,6 +10,7 @@
 #include <ring_attention/layers/keep_patterns.hpp>
 #include <ring_attention/ring/local_ring.hpp>
 #include <ring_attention/sequence/activations.hpp>
+#include <ring_attention/sequence/sequences.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
@@ -52,16 +53,18 @@ struct Pass {
     /// Nobody looks at the output but at the last token of the sequence, nor will there be a backward pass. A
     /// layer may then give last_rows() of its output in place of it.
     bool last_token_only = false;
+    const Sequences* sequences = nullptr;  ///< none: whole sequences of one document
 
     /// The pass for part number i (from 0) of the layer.
     Pass at_part(Index i, bool is_last = true) const {
-        return {ring,
-                share,
-                batch,
-                keep_patterns,
-                layer * 1024 + std::uint64_t(i) + 1,
-                last_token_only && is_last};
+        Pass part = *this;
+        part.layer = layer * 1024 + std::uint64_t(i) + 1;
+        part.last_token_only = last_token_only && is_last;
+        return part;
     }
+
+    /// Where the document of the token at this position begins.
+    Index document_start(Index position) const { return sequences ? sequences->document_start(position) : 0; }
 
     /// The rows of the last token of the sequence, one a batch entry; none on a rank that does not hold it.
     template <class T>

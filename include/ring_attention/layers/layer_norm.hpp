@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include <ring_attention/core/of_thread.hpp>
 #include <ring_attention/kernels/reduce.hpp>
 #include <ring_attention/kernels/rows.hpp>
 #include <ring_attention/layers/layer.hpp>
@@ -35,7 +36,7 @@ struct LayerNorm {
         if (cache) cache->normalised.resize(x.rows(), Width);
         parallel_rows(x.rows(), [&](Index i) {
             // In double: the errors of a norm would be the largest of a block in float.
-            static thread_local Eigen::RowVectorXd row(Width);
+            auto& row = detail::of_thread<RowVector<double>, Width>(Width);
             row = x.row(i).template cast<double>();
             row.array() -= sum(row.data(), Width) / double(Width);
             const double variance = dot(row.data(), row.data(), Width) / double(Width);

@@ -67,8 +67,8 @@ struct Sequential {
 
   private:
     static void for_each_index(auto&& f) {
-        [&]<std::size_t... I>(std::index_sequence<I...>) {
-            (f(std::integral_constant<std::size_t, I>{}), ...);
+        [&]<std::size_t... part>(std::index_sequence<part...>) {
+            (f(std::integral_constant<std::size_t, part>{}), ...);
         }
         (std::index_sequence_for<Layers...>{});
     }

@@ -9,9 +9,9 @@
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-/// N layers of one type, one after the other, and a layer without parameters between each two (dropout). One
-/// type is instantiated once, whatever N.
-template <Layer L, Index N, Layer Between = Identity<typename L::Scalar, L::out_width>>
+/// Layers of one type, one after the other, and a layer without parameters between each two (dropout). One
+/// type is instantiated once, however many there are.
+template <Layer L, Index num_layers, Layer Between = Identity<typename L::Scalar, L::out_width>>
 struct Stack {
     static_assert(SameWidth<L::out_width, L::in_width> && SameWidth<Between::in_width, L::out_width> &&
                   SameWidth<Between::out_width, L::in_width>);
@@ -20,22 +20,22 @@ struct Stack {
     static constexpr bool streams = StreamingLayer<L> && StreamingLayer<Between>;
     static constexpr std::string_view part_separator = "_";
 
-    std::array<L, std::size_t(N)> layers;
+    std::array<L, std::size_t(num_layers)> layers;
     Between between;
 
-    /// The parts are called "1" ... "N".
+    /// The parts are called "1", "2", ....
     static void visit(auto&& f, auto&... self) {
-        for (std::size_t i = 0; i < std::size_t(N); ++i) f(std::to_string(i + 1), self.layers[i]...);
+        for (std::size_t i = 0; i < std::size_t(num_layers); ++i) f(std::to_string(i + 1), self.layers[i]...);
     }
 
     struct Cache {
-        std::array<typename L::Cache, std::size_t(N)> layers;
-        std::array<typename Between::Cache, std::size_t(N)> between;
+        std::array<typename L::Cache, std::size_t(num_layers)> layers;
+        std::array<typename Between::Cache, std::size_t(num_layers)> between;
     };
 
     Matrix<Scalar> forward(Matrix<Scalar> x, Cache* cache, const auto& pass) const {
-        for (std::size_t i = 0; i < std::size_t(N); ++i) {
-            const bool is_last = i + 1 == std::size_t(N);
+        for (std::size_t i = 0; i < std::size_t(num_layers); ++i) {
+            const bool is_last = i + 1 == std::size_t(num_layers);
             const auto here = pass.at_part(Index(i), is_last);
             x = forward_layer(layers[i], std::move(x), cache ? &cache->layers[i] : nullptr, here);
             if (!is_last)
@@ -47,9 +47,9 @@ struct Stack {
     Matrix<Scalar> backward(Matrix<Scalar> d, const Cache& cache, const SeatGradients<Stack>& gradients,
                             const auto& pass) const {
         const auto gradients_between = gradients.part([](Stack & stack) -> auto& { return stack.between; });
-        for (std::size_t i = std::size_t(N); i-- > 0;) {
+        for (std::size_t i = std::size_t(num_layers); i-- > 0;) {
             const auto here = pass.at_part(Index(i));
-            if (i + 1 < std::size_t(N))
+            if (i + 1 < std::size_t(num_layers))
                 d = backward_layer(between, std::move(d), cache.between[i], gradients_between, here);
             d = backward_layer(layers[i], std::move(d), cache.layers[i],
                                gradients.part([i](Stack & stack) -> auto& { return stack.layers[i]; }), here);

@@ -12,18 +12,24 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 template <class T>
 class StreamMemory {
   public:
-    /// Before each pass: room for so many tokens, of which `used` are remembered.
-    void begin_pass(Index room, Index used) {
+    /// Before each pass: room for so many tokens in all, of which no pass brings more than `portion`.
+    void begin_pass(Index room, Index portion) {
         room_ = room;
-        used_ = used;
+        portion_ = portion;
         asked_ = 0;
     }
 
-    KeyValueCache<T>& next_cache(const HeadShape& shape) {
-        if (asked_ == caches_.size()) caches_.emplace_back(shape);
+    /// With a place for these tokens. window: of the layer's mask, or 0.
+    KeyValueCache<T>& next_cache(const HeadShape& shape, Index window, const TokenPositions& next) {
+        if (asked_ == caches_.size()) caches_.emplace_back(shape, window);
         KeyValueCache<T>& cache = caches_[asked_++];
-        cache.reserve(room_, used_);
+        cache.make_room(next, room_, portion_);
         return cache;
+    }
+
+    /// Forgets all tokens, and keeps the memory; the next is at this position.
+    void forget(Index next_position) {
+        for (KeyValueCache<T>& cache : caches_) cache.forget(next_position);
     }
 
     Index bytes() const {
@@ -34,7 +40,7 @@ class StreamMemory {
 
   private:
     std::vector<KeyValueCache<T>> caches_;
-    Index room_ = 0, used_ = 0;
+    Index room_ = 0, portion_ = 0;
     std::size_t asked_ = 0;
 };
 
@@ -57,10 +63,15 @@ struct StreamPass {
     KeepPatternReference keep_patterns{};  ///< none
     bool last_token_only = false;          ///< of these; as in Pass
     std::uint64_t layer = 0;               ///< keys nothing here
+    Index start_of_document = 0;           ///< of all these tokens
 
     StreamPass at_part(Index, bool is_last = true) const {
-        return {memory, share, batch, keep_patterns, last_token_only && is_last};
+        StreamPass part = *this;
+        part.last_token_only = last_token_only && is_last;
+        return part;
     }
+
+    Index document_start(Index) const { return start_of_document; }
 
     template <class Number>
     Matrix<Number> last_rows(const Matrix<Number>& rows) const {

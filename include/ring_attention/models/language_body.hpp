@@ -18,8 +18,7 @@ struct LanguageBody {
 
     Embedding<T, vocabulary, width> embedding;
     PositionalEncoding<T, width> positions;
-    Transformer<T, BlockOptions{options.hidden_size, options.num_heads, options.dropout}, options.num_layers>
-        transformer;
+    Transformer<T, detail::block_options(options), options.num_layers> transformer;
     Dense<T, width, vocabulary> head;
 
     static void visit(auto&& f, auto&... self) {

@@ -18,8 +18,7 @@ struct SequenceBody {
                                                Identity<T, out_width>, Dense<T, in_width, out_width>>;
 
     InputProjection input_projection;
-    Transformer<T, BlockOptions{options.hidden_size, options.num_heads, options.dropout}, options.num_layers>
-        transformer;
+    Transformer<T, detail::block_options(options), options.num_layers> transformer;
 
     static void visit(auto&& f, auto&... self) {
         f("input_projection", self.input_projection...);

@@ -11,36 +11,27 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 
 struct StreamOptions {
     Index batch = 1;     ///< sequences side by side
-    Index capacity = 0;  ///< tokens of each that there is room for from the start, and no more; 0: no bound
+    Index capacity = 0;  ///< tokens of a document that there is room for from the start, and no more; 0: no
+                         ///< bound
 };
-
-namespace detail {
-
-template <class M>
-struct ModelParts;
-template <class B, Index num_chunks, Output o>
-struct ModelParts<Model<B, num_chunks, o>> {
-    using Body = B;
-    static constexpr Output output = o;
-};
-
-}  // namespace detail
 
 /// Inference token by token: ra::Stream stream{model}; y = stream.push(x_t). What comes out is what the model
-/// gives for all tokens so far, up to rounding. A token costs time in proportion to the tokens before it;
-/// they are not computed again, their keys and values are kept:
+/// gives for all tokens so far, up to rounding. A token costs time in proportion to the tokens before it that
+/// it sees; they are not computed again, their keys and values are kept, of each attention layer
 ///
-///     2 x attention layers x batch x width x capacity() numbers,
+///     2 x batch x key_value_heads x head_width x room numbers,
 ///
-/// where capacity() is the one stated or, without one, at most twice the tokens so far. (While it grows, the
-/// old and the new of one layer are there at once.) Beside that, a push needs what the layers need for at
-/// most `portion` tokens of each sequence, however many it is given.
+/// where room is capacity(), the one stated or, without one, at most twice the tokens so far; and where the
+/// layer has a window, no more than window + portion, however long the stream. (While it grows, the old and
+/// the new of one layer are there at once.) Beside that, a push needs what the layers need for at most
+/// `portion` tokens of each sequence, however many it is given.
 ///
 /// The model must outlive the stream; its weights are read at each push. A copy of a stream goes on by
-/// itself. Everything is refused before anything has changed, by ShapeError or Error.
+/// itself. Everything is refused before anything has changed, by ShapeError or Error. Where memory runs out
+/// in the middle of a push, size() says how many of its portions were taken.
 template <class M>
 class Stream {
-    using Body = typename detail::ModelParts<M>::Body;
+    using Body = decltype(M::body);
     static_assert(StreamingLayer<Body>,
                   "Stream: a layer of the model does not promise to be a StreamingLayer");
 
@@ -59,9 +50,9 @@ class Stream {
         if (options.capacity < 0)
             throw ShapeError("StreamOptions: capacity is " + std::to_string(options.capacity) +
                              ", expected at least 0");
+        reset();
         capacity_ = options.capacity;
         if (capacity_ > 0) evaluate({0, 1}, Matrix<Number>::Zero(options.batch, in_width), capacity_, true);
-        reset();
     }
 
     Stream(const M&&, const StreamOptions& = {}) = delete;  // it would not outlive the stream
@@ -98,20 +89,29 @@ class Stream {
         return y;
     }
 
+    /// What comes next is another document, which sees nothing of what was before, and whose positions count
+    /// from its start: as if Sequences::document_starts named size(). The memory is kept; capacity() counts
+    /// anew.
+    void begin_document() {
+        document_start_ = size_;
+        memory_.forget(size_);
+    }
+
     /// Forgets all tokens, and keeps the memory.
     void reset() {
         size_ = 0;
+        begin_document();
         sums_ = Matrix<double>::Zero(options_.batch, out_width);
     }
 
     Index batch() const { return options_.batch; }
     Index size() const { return size_; }             ///< tokens of each sequence so far
-    Index capacity() const { return capacity_; }     ///< tokens of each sequence that there is room for
+    Index capacity() const { return capacity_; }     ///< tokens of each document that there is room for
     Index bytes() const { return memory_.bytes(); }  ///< of the keys and values
 
   private:
     static constexpr Index in_width = detail::InputOf<Body>::width;
-    static constexpr bool mean = detail::ModelParts<M>::output == Output::mean_pool;
+    static constexpr bool mean = M::output_kind == Output::mean_pool;
 
     template <class X>
     void require_input(const char* name, const X& x) const {
@@ -119,6 +119,7 @@ class Stream {
         expected[0] = options_.batch;
         if constexpr (!TokenBody<Body>) expected[X::NumDimensions - 1] = in_width;
         require_shape(name, x.dimensions(), expected);
+        require_countable(name, x.dimensions());
         if constexpr (TokenBody<Body>) detail::require_in_vocabulary<Body>(x);
     }
 
@@ -136,52 +137,51 @@ class Stream {
 
     /// x [batch, count, in_width]; y [batch, wanted, out_width], at the last of them.
     void run(const Number* x, Index count, Index wanted, Scalar* y) {
-        const Index room = room_for(count);
-        Matrix<double> sums = sums_;
+        const Index room = room_for(count), first_wanted = size_ + count - wanted;
         for (Index done = 0; done < count; done += portion) {
-            const TokenPositions next{size_ + done, std::min(portion, count - done)};
+            const TokenPositions next{size_, std::min(portion, count - done)};
             Matrix<Number> rows(options_.batch * next.count, in_width);
             for (Index b = 0; b < options_.batch; ++b)
                 std::copy_n(x + (b * count + done) * in_width, next.count * in_width,
                             rows.data() + b * next.count * in_width);
             const Matrix<Scalar> outputs = evaluate(next, std::move(rows), room, wanted == 1 && !mean);
-            leave(outputs, next, sums, wanted, size_ + count - wanted, y);
+            leave(outputs, next, wanted, first_wanted, y);
+            size_ += next.count;
+            capacity_ = room;
         }
-        size_ += count;
-        capacity_ = room;
-        sums_.swap(sums);
     }
 
     /// The tokens to have room for when so many more come.
     Index room_for(Index count) const {
-        if (options_.capacity > 0 && count > options_.capacity - size_)
-            throw ShapeError("push: " + std::to_string(count) + " tokens after " + std::to_string(size_) +
+        const Index size = size_ - document_start_;
+        if (options_.capacity > 0 && count > options_.capacity - size)
+            throw ShapeError("push: " + std::to_string(count) + " tokens after " + std::to_string(size) +
                              ", expected at most " + std::to_string(options_.capacity) +
                              " in all, the capacity");
-        return size_ + count <= capacity_ ? capacity_ : std::max(size_ + count, 2 * capacity_);
+        return size + count <= capacity_ ? capacity_ : std::max(size + count, 2 * capacity_);
     }
 
     /// The body on the next tokens, [batch * tokens, in_width] => [batch * tokens, out_width], or at the last
     /// of them alone.
     Matrix<Scalar> evaluate(const TokenPositions& next, Matrix<Number> rows, Index room, bool last_only) {
-        memory_.begin_pass(room, next.first);
-        const StreamPass<Scalar> pass{memory_, {next}, options_.batch, {}, last_only};
+        memory_.begin_pass(room, portion);
+        const StreamPass<Scalar> pass{memory_, {next}, options_.batch, {}, last_only, 0, document_start_};
         return model_->body.forward(std::move(rows), nullptr, pass);
     }
 
     /// Adds the outputs at the tokens `next` to the sums of a mean, and writes those from position
     /// `first_wanted` on.
-    void leave(const Matrix<Scalar>& outputs, const TokenPositions& next, Matrix<double>& sums, Index wanted,
-               Index first_wanted, Scalar* y) const {
+    void leave(const Matrix<Scalar>& outputs, const TokenPositions& next, Index wanted, Index first_wanted,
+               Scalar* y) {
         const Index tokens = outputs.rows() / options_.batch;  // the last of them
         for (Index row = 0; row < outputs.rows(); ++row) {
             const Index b = row / tokens, position = next.position(next.count - tokens + row % tokens);
-            if constexpr (mean) sums.row(b) += outputs.row(row).template cast<double>();
+            if constexpr (mean) sums_.row(b) += outputs.row(row).template cast<double>();
             if (position < first_wanted) continue;
-            Eigen::Map<typename RowVector<Scalar>::PlainObject> to(
+            detail::MapOf<typename RowVector<Scalar>::PlainObject> to(
                 y + (b * wanted + position - first_wanted) * out_width, out_width);
             if constexpr (mean)
-                to = (sums.row(b) / double(position + 1)).template cast<Scalar>();
+                to = (sums_.row(b) / double(position + 1)).template cast<Scalar>();
             else
                 to = outputs.row(row);
         }
@@ -190,7 +190,7 @@ class Stream {
     const M* model_;
     StreamOptions options_;
     StreamMemory<Scalar> memory_;
-    Index size_ = 0, capacity_ = 0;
+    Index size_ = 0, document_start_ = 0, capacity_ = 0;
     Matrix<double> sums_;  // [batch, out_width] of all outputs, for a mean
 };
 

@@ -10,7 +10,7 @@ template <class T, BlockOptions options, Index Layers>
 struct Transformer {
     using Scalar = T;
     static constexpr Index in_width = options.width, out_width = options.width;
-    static constexpr bool streams = true;
+    static constexpr bool streams = Block<T, options>::streams;
     using Between =
         DropoutLayer<T, options.width, DropoutOptions{options.dropout, DropoutSite::between_blocks}>;
 

@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <string>
 
+#include <ring_attention/core/fingerprint.hpp>
 #include <ring_attention/core/memory.hpp>
 #include <ring_attention/core/types.hpp>
 #include <ring_attention/ring/ring.hpp>
@@ -24,6 +25,14 @@ inline Agreed agreed_fingerprint(const char* name, std::uint64_t value) {
 }
 
 namespace detail {
+
+/// What must be alike on all ranks but is too long to be told.
+inline Agreed agreed_numbers(const char* name, auto* numbers, std::size_t count) {
+    return agreed_fingerprint(name, fingerprint(std::as_bytes(std::span(numbers, count))));
+}
+inline Agreed agreed_numbers(const char* name, const auto& vector) {
+    return agreed_numbers(name, vector.data(), vector.size());
+}
 
 /// "rank 1 has batch 2, expected that of rank 0, 1", "rank 1 has other weights than rank 0"
 inline std::string disagreement(Index rank, const Agreed& on, Index value, Index expected) {

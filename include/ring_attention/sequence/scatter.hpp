@@ -18,7 +18,7 @@ namespace detail {
 /// Calls f(number in the whole, number in the part, how many) for the runs of neighbours that the part and
 /// the whole have in common.
 template <std::size_t rank>
-void for_each_common_run(const std::array<Index, rank>& whole, const Share& share, std::size_t axis,
+void for_each_common_run(const std::array<Eigen::Index, rank>& whole, const Share& share, std::size_t axis,
                          auto&& f) {
     Index outer = 1, inner = 1;
     for (std::size_t i = 0; i < rank; ++i) (i < axis ? outer : inner) *= i == axis ? 1 : whole[i];
@@ -30,11 +30,12 @@ void for_each_common_run(const std::array<Index, rank>& whole, const Share& shar
 }
 
 template <std::size_t rank>
-void require_tokens(const char* what, const std::array<Index, rank>& shape, std::size_t axis,
+void require_tokens(const char* what, const std::array<Eigen::Index, rank>& shape, std::size_t axis,
                     Index expected) {
     if (axis >= rank || shape[axis] != expected)
         throw ShapeError(std::string(what) + " has shape " + shape_text(shape) + ", expected " +
                          std::to_string(expected) + " tokens on axis " + std::to_string(axis));
+    require_countable(what, shape);
 }
 
 }  // namespace detail
@@ -44,7 +45,7 @@ template <class T, int rank>
 Tensor<T, rank> tokens_of(const Tensor<T, rank>& whole, const Share& share, std::size_t axis = 1) {
     detail::require_tokens("the whole", whole.dimensions(), axis, share.layout().seq_len());
     auto extents = whole.dimensions();
-    extents[axis] = share.num_tokens();
+    extents[axis] = Eigen::Index(share.num_tokens());
     Tensor<T, rank> part(extents);
     detail::for_each_common_run<std::size_t(rank)>(
         whole.dimensions(), share, axis, [&](Index in_whole, Index in_part, Index count) {
@@ -60,7 +61,7 @@ void put_tokens(const Tensor<T, rank>& part, const Share& share, Tensor<T, rank>
                 std::size_t axis = 1) {
     detail::require_tokens("the whole", whole.dimensions(), axis, share.layout().seq_len());
     auto extents = whole.dimensions();
-    extents[axis] = share.num_tokens();
+    extents[axis] = Eigen::Index(share.num_tokens());
     require_shape("the part", part.dimensions(), extents);
     detail::for_each_common_run<std::size_t(rank)>(
         whole.dimensions(), share, axis, [&](Index in_whole, Index in_part, Index count) {
@@ -84,7 +85,7 @@ Tensor<T, rank> scatter(R& ring, const Tensor<T, rank>& whole, const Share& shar
         const auto extents_bytes = std::as_writable_bytes(std::span(extents));
         if (ring.rank() > 0) {
             ring.receive(0, Channel::collective, extents_bytes);
-            extents[axis] = share.num_tokens();
+            extents[axis] = Eigen::Index(share.num_tokens());
             Tensor<T, rank> part(extents);
             ring.receive(0, Channel::collective, std::as_writable_bytes(detail::numbers_of(part)));
             return part;
@@ -108,13 +109,13 @@ Tensor<T, rank> gather(R& ring, const Tensor<T, rank>& part, const Share& share,
             ring.send(0, Channel::collective, std::as_bytes(detail::numbers_of(part)));
             return {};
         }
-    extents[axis] = share.layout().seq_len();
+    extents[axis] = Eigen::Index(share.layout().seq_len());
     Tensor<T, rank> whole(extents);
     put_tokens(part, share, whole, axis);
     if constexpr (MessageRing<R>)
         for (int from = 1; from < ring.ranks(); ++from) {
             const Share theirs = share.of_neighbour(from);
-            extents[axis] = theirs.num_tokens();
+            extents[axis] = Eigen::Index(theirs.num_tokens());
             Tensor<T, rank> other(extents);
             ring.receive(from, Channel::collective, std::as_writable_bytes(detail::numbers_of(other)));
             put_tokens(other, theirs, whole, axis);

@@ -6,6 +6,7 @@
 #include <ring_attention/core/error.hpp>
 #include <ring_attention/core/parameters.hpp>
 
+RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// The Euclidean norm of all parameters (or of a gradient), summed in double.
@@ -35,3 +36,4 @@ double clip_by_global_norm(Model& gradient, double max_norm) {
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI
+RING_ATTENTION_PRECISE_END

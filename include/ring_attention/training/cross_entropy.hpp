@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -14,6 +15,7 @@
 #include <ring_attention/layers/embedding.hpp>
 #include <ring_attention/ring/local_ring.hpp>
 
+RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// A target that is not counted: padding.
@@ -33,6 +35,7 @@ template <class T>
 void check_targets(const Tensor<T, 3>& logits, const Tensor<Token, 2>& targets) {
     require_shape("targets", targets.dimensions(),
                   std::array<Index, 2>{logits.dimension(0), logits.dimension(1)});
+    require_countable("logits", logits.dimensions());
     for (Index i = 0; i < targets.size(); ++i) {
         const Token target = targets.data()[i];
         if (target != ignored_target && (target < 0 || target >= logits.dimension(2)))
@@ -62,8 +65,8 @@ CrossEntropy<T> cross_entropy(const Tensor<T, 3>& logits, const Tensor<Token, 2>
     detail::check_targets(logits, targets);
     const Index batch = logits.dimension(0), tokens = logits.dimension(1), vocabulary = logits.dimension(2);
     CrossEntropy<T> result{0, 0, Tensor<T, 3>(batch, tokens, vocabulary), Tensor<double, 2>(batch, tokens)};
-    result.d_logits.setZero();
-    result.losses.setZero();
+    std::fill_n(result.d_logits.data(), result.d_logits.size(), T(0));
+    std::fill_n(result.losses.data(), result.losses.size(), 0.0);
     parallel_rows(batch * tokens, [&](Index i) {
         const Token target = targets.data()[i];
         if (target == ignored_target) return;
@@ -98,3 +101,4 @@ CrossEntropy<T> cross_entropy(const Tensor<T, 3>& logits, const Tensor<Token, 2>
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI
+RING_ATTENTION_PRECISE_END

@@ -13,10 +13,11 @@ template <Ring R>
 Tensor<Token, 2> next_tokens(const Tensor<Token, 2>& tokens, const Share& share, R& ring) {
     const Index batch = tokens.dimension(0), seq_len = share.layout().seq_len();
     require_shape("tokens", tokens.dimensions(), std::array<Index, 2>{batch, share.num_tokens()});
+    require_countable("tokens", tokens.dimensions());
     const List<Index> positions = share.positions();
 
     constexpr Token elsewhere = -1;
-    List<Token> own(static_cast<std::size_t>(batch * seq_len), elsewhere);
+    List<Token> own(std::size_t(detail::product_of_sizes(batch, seq_len)), elsewhere);
     for (Index b = 0; b < batch; ++b)
         for (std::size_t i = 0; i < positions.size(); ++i)
             own[std::size_t(b * seq_len + positions[i])] = tokens(b, Index(i));

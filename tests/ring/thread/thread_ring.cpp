@@ -9,6 +9,7 @@
 
 #include "support/error_message.hpp"
 #include "support/hops.hpp"
+#include "support/num_threads.hpp"
 #include "support/sums.hpp"
 
 namespace ra = ring_attention;
@@ -71,6 +72,15 @@ TEST_CASE("rings: a hop has messages to and from any ranks, those between two ra
                         if (!support::all_messages_arrive(ring)) throw std::runtime_error("another message");
                 },
                 ra::EmulatedLink{.latency = 1e-3, .overlap = overlap});
+}
+
+TEST_CASE("thread ring: ranks whose tasks are a task's of one that waits for them") {
+    const support::NumThreads two(2);
+    std::atomic<int> calls = 0;
+    ra::parallel_for(3, [&](ra::Index) {
+        ra::ThreadRing::run(2, [&](ra::ThreadRing&) { ra::parallel_for(5, [&](ra::Index) { ++calls; }); });
+    });
+    CHECK(calls == 3 * 2 * 5);
 }
 
 TEST_CASE("thread ring: a message of another size is an error on the rank that waits for it") {

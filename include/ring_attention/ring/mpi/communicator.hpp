@@ -12,9 +12,11 @@ namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 /// A communicator that is ours. Its errors are returned, not fatal, so that we can say what was tried.
 class Communicator {
   public:
-    /// All ranks of `communicator` call these together. Throw RingError where MPI is not at work.
+    /// All ranks of `communicator` call these together. Throw RingError where MPI is not at work, or it is
+    /// none (MPI_COMM_NULL) or an inter-communicator.
     static Communicator duplicate(MPI_Comm communicator) {
         require_running();
+        require_one_group(communicator);
         MPI_Comm own = MPI_COMM_NULL;
         const int code = MPI_Comm_dup(communicator, &own);
         return take(code, own, "MPI_Comm_dup");
@@ -22,6 +24,7 @@ class Communicator {
 
     static Communicator split(MPI_Comm communicator, int color, int key) {
         require_running();
+        require_one_group(communicator);
         MPI_Comm own = MPI_COMM_NULL;
         const int code = MPI_Comm_split(communicator, color, key, &own);
         return take(code, own, "MPI_Comm_split");
@@ -79,6 +82,17 @@ class Communicator {
         MPI_Finalized(&finalized);
         if (!initialized) throw RingError("MPI is not initialised; mpi_main() or MPI_Init_thread() does it");
         if (finalized) throw RingError("MPI is finalised already");
+    }
+
+    /// Looks at what this rank knows by itself, so all ranks throw alike and none waits for another.
+    static void require_one_group(MPI_Comm communicator) {
+        if (communicator == MPI_COMM_NULL)
+            throw RingError("the communicator is MPI_COMM_NULL, expected one that this process is a rank of");
+        int inter = 0;
+        require_success(MPI_Comm_test_inter(communicator, &inter), world_rank(), "MPI_Comm_test_inter");
+        if (inter)
+            throw RingError(
+                "the communicator is an inter-communicator, expected one of a single group of ranks");
     }
 
     MPI_Comm own_;

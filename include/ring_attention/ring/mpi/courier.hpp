@@ -9,6 +9,7 @@
 #include <mutex>
 #include <stop_token>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -64,10 +65,15 @@ class Courier {
         Courier& courier_;
     };
 
+    /// Throws RingError where the thread is refused.
     Courier(MPI_Comm communicator, Overlap overlap, double time_limit)
         : communicator_(communicator), overlap_(overlap), time_limit_(time_limit) {
-        if (overlap == Overlap::thread)
-            thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+        if (overlap == Overlap::thread) try {
+                thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+            } catch (const std::system_error& refused) {
+                throw RingError(std::string("the ring gets no thread of its own: ") + refused.what() +
+                                "; RING_ATTENTION_OVERLAP=polling needs none");
+            }
     }
     Courier(const Courier&) = delete;
     Courier& operator=(const Courier&) = delete;

@@ -13,7 +13,7 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 class MpiGrid {
   public:
     /// All ranks of the communicator call it together. Throws RingError, on all of them, where its size is
-    /// not a multiple of `replicas`, or MPI is not at work.
+    /// not a multiple of `replicas`, it is MPI_COMM_NULL or an inter-communicator, or MPI is not at work.
     MpiGrid(MPI_Comm communicator, int replicas) : MpiGrid(Place(communicator, replicas), communicator) {}
 
     MPI_Comm ring() const { return ring_.get(); }      ///< the ranks of this replica

@@ -55,9 +55,9 @@ class MpiRing {
     };
 
     /// All ranks of the communicator call it together; what the ring sends is apart from all else that is
-    /// sent there. Throws RingError where MPI is not at work, cannot give what the options ask for, or a rank
-    /// was compiled with another version of the library (all ranks then throw the same); Error where an
-    /// option is out of range.
+    /// sent there. Throws RingError where MPI is not at work, cannot give what the options ask for, the
+    /// communicator is MPI_COMM_NULL or an inter-communicator, or a rank was compiled with another version of
+    /// the library (all ranks then throw the same); Error where an option is out of range.
     explicit MpiRing(MPI_Comm communicator, const MpiRingOptions& options = {})
         : communicator_(detail::Communicator::duplicate(communicator)),
           rank_(communicator_.rank()),

@@ -40,7 +40,8 @@ class ThreadRing {
 
     /// Calls rank_main(ring) on one thread a rank and returns when all have ended. When one throws, the
     /// others end at their next message, and its error is thrown here. With an EmulatedLink, each rank's
-    /// ring.seconds() tells what the rank would have taken on such links.
+    /// ring.seconds() tells what the rank would have taken on such links. Throws RingError where the system
+    /// refuses a thread.
     static void run(int ranks, auto&& rank_main, const std::optional<EmulatedLink>& link = {}) {
         if (ranks < 1) throw RingError("a ring of " + std::to_string(ranks) + " ranks, expected at least 1");
         if (link) link->require_sense();
@@ -49,8 +50,8 @@ class ThreadRing {
             std::vector<std::jthread> threads;
             for (int rank = 0; rank < ranks && !mailboxes.failure(); ++rank) try {
                     threads.emplace_back([&, rank] { run_rank(mailboxes, rank, ranks, link, rank_main); });
-                } catch (const std::system_error&) {  // no thread to be had
-                    mailboxes.end(rank, std::current_exception());
+                } catch (...) {  // no thread to be had, or no memory
+                    mailboxes.end(rank, why_not_begun(rank, ranks));
                 }
         }
         if (const auto failure = mailboxes.failure()) std::rethrow_exception(failure);
@@ -112,6 +113,20 @@ class ThreadRing {
             failure = std::current_exception();
         }
         mailboxes.end(rank, failure);
+    }
+
+    /// In a catch: its exception, in words where it is a refused thread.
+    static std::exception_ptr why_not_begun(int rank, int ranks) noexcept {
+        try {
+            try {
+                throw;
+            } catch (const std::system_error& refused) {
+                throw RingError("rank " + std::to_string(rank) + " of " + std::to_string(ranks) +
+                                " gets no thread: " + refused.what());
+            }
+        } catch (...) {
+            return std::current_exception();
+        }
     }
 
     /// Returns when the message will have left.
