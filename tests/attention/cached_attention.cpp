@@ -46,12 +46,11 @@ void check_portions(const ra::HeadShape& heads, const ra::AttentionOptions& opti
     const ra::AttentionPlan plan = ra::plan_of<T>(options, share, share, heads);
     ra::ScoreTerms<T> terms;
     if (!sinks.empty()) terms.sinks = sinks.data();
-    const Index largest = *std::max_element(sizes.begin(), sizes.end());
     ra::KeyValueCache<T> cache(heads, options.window);
     ra::TokenPositions next;
     for (const Index size : sizes) {
         next = {next.first + next.count, size};
-        cache.make_room(next, next.first + size, largest);
+        cache.make_room(next, next.first + size, *std::max_element(sizes.begin(), sizes.end()));
         const auto keep = cache.at(next);
         const auto copy_rows = [&](auto&& from, auto&& to) {
             for (Index i = 0; i < size; ++i) std::copy_n(&from(i, 0), from.cols, &to(i, 0));

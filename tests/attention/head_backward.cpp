@@ -66,8 +66,8 @@ struct Case : HeadCase<T> {
 template <class T>
 Gradient<T> run(const Case<T>& c, Index query_run = 1'000'000, Index key_run = 1'000'000) {
     Gradient<T> gradient(c.shape);
-    const ra::QueryGradient<T> queries{c.query.view(), c.d_output.view(), c.log_sum_exp.data(), c.dot.data(),
-                                       gradient.query.view()};
+    const ra::QueryGradient<T> queries{c.query.view(), c.d_output.view(), c.log_sum_exp.data(),
+                                       nullptr,        c.dot.data(),      gradient.query.view()};
     const ra::KeyValueGradient<T> keys{c.key.view(), c.value.view(), c.shape.keys, gradient.key.view(),
                                        gradient.value.view()};
     const ra::QueryHead<T> head{c.plan, c.terms, 0, 0, c.shape.queries, {}};
