@@ -10,6 +10,7 @@
 #include <ring_attention/attention/head_backward.hpp>
 #include <ring_attention/kernels/reduce.hpp>
 
+RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// What backward knows of a rank's queries, keys and values, at each seat; the gradients are added to.
@@ -217,3 +218,4 @@ void attend_backward(R& ring, const AttentionPlan& plan, const SeatGradientViews
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI
+RING_ATTENTION_PRECISE_END

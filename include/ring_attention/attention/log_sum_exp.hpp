@@ -6,6 +6,7 @@
 
 #include <ring_attention/kernels/simd.hpp>
 
+RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 // The logarithm of a sum of exponentials is as large as the largest score, and its rounding is an error of
@@ -42,3 +43,4 @@ T log_sum_exp_rest(T log_sum_exp, T maximum, T sum) {
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail
+RING_ATTENTION_PRECISE_END

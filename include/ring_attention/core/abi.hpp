@@ -98,7 +98,7 @@ static_assert(sizeof(1.0) == sizeof(double), "ring_attention: compile without -f
 
 // Clang defines no macro for some parts of -ffast-math (-fassociative-math with -fno-signed-zeros and
 // -fno-trapping-math, -fno-honor-nans, ...), but lets a header keep its arithmetic as it is written.
-#if defined(__clang__)
+#if defined(__clang__) && (defined(__x86_64__) || __clang_major__ >= 22)  // before, for few processors
 #define RING_ATTENTION_PRECISE_BEGIN _Pragma("float_control(precise, on, push)")
 #define RING_ATTENTION_PRECISE_END _Pragma("float_control(pop)")
 #else
