@@ -39,13 +39,6 @@ struct TravelCase {
 
     bool sees(Index batch, Index query, Index key) const { return support::sees(mask, batch, query, key); }
 };
-if (!mask.lengths.empty() && key >= mask.lengths[std::size_t(batch)]) return false;
-if (document(query) != document(key)) return false;
-const bool near = mask.window == 0 || std::abs(query - key) < mask.window;
-return key < mask.prefix || ((!mask.causal || key <= query) && near);
-}
-}
-;
 
 /// For each rank and each home, whether some query of the rank sees a key of the home; and the same for the
 /// rank's own keys at seats before the query's.
