@@ -96,18 +96,6 @@ void mask_scores(const VisibleKeys<T>& visible, const IndexRange& keys, T* score
     }
 }
 
-/// The largest score of each query, of keys that all see.
-template <Real T>
-void raise_maximum(const IndexRange& keys, const T* scores, T* maximum) {
-    constexpr int lanes = AttentionTile<T>::lanes;
-    for (int lane = 0; lane < lanes; lane += Simd<T>::width) {
-        Simd<T> largest = Simd<T>::load(maximum + lane);
-        for (Index j = keys.first; j < keys.end(); ++j)
-            largest = max(Simd<T>::load(scores + j * lanes + lane), largest);
-        largest.store(maximum + lane);
-    }
-}
-
 }  // namespace detail
 
 /// Up to `max_queries` queries of a group of heads that absorb one chunk of keys and values after the other.
@@ -281,12 +269,10 @@ class QueryBlock {
             detail::StoreScores<T>{scores_ + keys.first * lanes, new_maximum_, whole.first - keys.first,
                                    whole.end() - keys.first});
         if (!scores_of_.plain()) {
+            const bool all = visible.all == visible.any;
             scores_of_.apply(scores_, lanes, queries.first, queries.count, key_tokens, first_key, visible.any,
-                             nullptr, nullptr);
-            if (visible.all == visible.any)
-                detail::raise_maximum<T>(visible.any, scores_, new_maximum_);
-            else
-                detail::mask_scores<T>(visible, visible.any, scores_, new_maximum_);
+                             nullptr, nullptr, all ? new_maximum_ : nullptr);
+            if (!all) detail::mask_scores<T>(visible, visible.any, scores_, new_maximum_);
         } else {
             for (const IndexRange& masked : visible.masked())
                 if (masked.count > 0) detail::mask_scores<T>(visible, masked, scores_, new_maximum_);

@@ -14,8 +14,8 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 /// and then what ScoreTerms add.
 struct ScoreOptions {
     double scale = 1;
-    double softcap = 0;         ///< 0: none (Gemma 2, 2408.00118)
-    List<double> alibi_slopes;  ///< one a query head (Press, Smith, Lewis 2022, 2108.12409); empty: none
+    double softcap = 0;           ///< 0: none (Gemma 2, 2408.00118)
+    List<double> alibi_slopes{};  ///< one a query head (Press, Smith, Lewis 2022, 2108.12409); empty: none
 };
 
 /// Everything about an attention but its numbers: made once, by the operator or by the layer, for one rank.

@@ -136,24 +136,28 @@ class BlockScores {
 
     /// The scores of a tile of keys, those of the chunk's `key_tokens` from `first_key` on, and of `count`
     /// queries from row `first` of the block on, (keys, stride). Derivatives, (keys, stride) too, are wanted
-    /// where there is a place for them.
+    /// where there is a place for them. maximum (lanes): to be raised by the scores of keys that all queries
+    /// see.
     void apply(T* scores, Index stride, Index first, Index count, const TokenPositions& key_tokens,
-               Index first_key, const IndexRange& keys, T* cap_derivatives, T* function_derivatives) const {
+               Index first_key, const IndexRange& keys, T* cap_derivatives, T* function_derivatives,
+               T* maximum = nullptr) const {
         std::array<Index, std::size_t(AttentionTile<T>::keys)> positions;
-        for (Index key = keys.first; key < keys.end(); ++key)
-            positions[std::size_t(key)] = key_tokens.position(first_key + key);
-        const ScoreTile<T> tile{scores, stride, keys, count, positions.data(), &places_[std::size_t(first)]};
         const bool capped = plan_.softcap > 0, sloping = !plan_.alibi_slopes.empty();
+        if (sloping || bias_.data || terms_.function)
+            for (Index key = keys.first; key < keys.end(); ++key)
+                positions[std::size_t(key)] = key_tokens.position(first_key + key);
+        const ScoreTile<T> tile{scores, stride, keys, count, positions.data(), &places_[std::size_t(first)]};
         if (capped && sloping)
-            scale_scores<true, true>(tile, first, cap_derivatives);
+            scale_scores<true, true>(tile, first, cap_derivatives, maximum);
         else if (capped)
-            scale_scores<true, false>(tile, first, cap_derivatives);
+            scale_scores<true, false>(tile, first, cap_derivatives, maximum);
         else if (sloping)
-            scale_scores<false, true>(tile, first, cap_derivatives);
+            scale_scores<false, true>(tile, first, cap_derivatives, maximum);
         else
-            scale_scores<false, false>(tile, first, cap_derivatives);
+            scale_scores<false, false>(tile, first, cap_derivatives, maximum);
         if (bias_.data) add_bias(tile, first);
         if (terms_.function) terms_.function(tile, function_derivatives);
+        if (maximum && (bias_.data || terms_.function)) raise_maximum(tile, maximum);
     }
 
     bool has_cap() const { return plan_.softcap > 0; }
@@ -177,18 +181,21 @@ class BlockScores {
 
     /// score := scale score, capped, less the slope times the distance. Distances are exact below 2^24.
     template <bool capped, bool sloping>
-    void scale_scores(const ScoreTile<T>& tile, Index first, T* cap_derivatives) const {
-        const Simd<T> scale(T(plan_.scale)), cap(T(plan_.softcap));
+    void scale_scores(const ScoreTile<T>& tile, Index first, T* cap_derivatives, T* maximum) const {
+        if (bias_.data || terms_.function) maximum = nullptr;  // they are not the last to come
+        const Simd<T> scale(T(plan_.scale));
+        const ScaledTanh<T> cap(T(plan_.softcap));
         const Simd<T> into_cap(T(capped ? plan_.scale / plan_.softcap : 0));
         for (Index lane = 0; lane < tile.lanes; lane += Simd<T>::width) {
             const Simd<T> position = Simd<T>::load(&position_[std::size_t(first + lane)]),
                           minus_slope = -Simd<T>::load(&slope_[std::size_t(first + lane)]);
+            Simd<T> largest(-std::numeric_limits<T>::infinity());
             for (Index key = tile.keys.first; key < tile.keys.end(); ++key) {
                 T* const score = tile.scores + key * tile.stride + lane;
                 Simd<T> value = Simd<T>::load(score);
                 if constexpr (capped) {
                     const Simd<T> part = value * into_cap;
-                    value = tanh(part) * cap;
+                    value = cap(part);
                     if (cap_derivatives)
                         tanh_derivative(part).store(cap_derivatives + key * tile.stride + lane);
                 } else {
@@ -199,7 +206,18 @@ class BlockScores {
                     value = fma(minus_slope, distance, value);
                 }
                 value.store(score);
+                largest = max(value, largest);
             }
+            if (maximum) max(largest, Simd<T>::load(maximum + lane)).store(maximum + lane);
+        }
+    }
+
+    static void raise_maximum(const ScoreTile<T>& tile, T* maximum) {
+        for (Index lane = 0; lane < tile.lanes; lane += Simd<T>::width) {
+            Simd<T> largest = Simd<T>::load(maximum + lane);
+            for (Index key = tile.keys.first; key < tile.keys.end(); ++key)
+                largest = max(Simd<T>::load(tile.scores + key * tile.stride + lane), largest);
+            largest.store(maximum + lane);
         }
     }
 

@@ -122,16 +122,33 @@ template <Real T>
     return predicate ? a.lanes : b.lanes;
 }
 
-/// a > b ? a : b, hence b where either is NaN.
+/// a > b ? a : b, hence b where either is NaN: what the instruction gives, which compilers do not always
+/// find.
 template <Real T>
 [[gnu::always_inline]] inline Simd<T> max(Simd<T> a, Simd<T> b) {
+    [[maybe_unused]] constexpr bool single = sizeof(T) == 4;
+#if defined(__AVX512F__)
+    if constexpr (single)
+        return Simd<T>(_mm512_max_ps(a.lanes, b.lanes));
+    else
+        return Simd<T>(_mm512_max_pd(a.lanes, b.lanes));
+#else
     return select<T>(a > b, a, b);
+#endif
 }
 
 /// a < b ? a : b, hence b where either is NaN.
 template <Real T>
 [[gnu::always_inline]] inline Simd<T> min(Simd<T> a, Simd<T> b) {
+    [[maybe_unused]] constexpr bool single = sizeof(T) == 4;
+#if defined(__AVX512F__)
+    if constexpr (single)
+        return Simd<T>(_mm512_min_ps(a.lanes, b.lanes));
+    else
+        return Simd<T>(_mm512_min_pd(a.lanes, b.lanes));
+#else
     return select<T>(a < b, a, b);
+#endif
 }
 
 template <Real T>

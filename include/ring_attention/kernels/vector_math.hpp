@@ -129,12 +129,12 @@ template <Real T>
 
 namespace detail {
 
-/// tanh x = x numerator(x^2) / denominator(x^2) for |x| <= largest, where it is 1 (a minimax fit, to 2e-9).
+/// tanh x = x numerator(x^2) / denominator(x^2) for |x| <= largest, where it is 1 (a minimax fit, to 2e-8).
 struct TanhConstants {
-    static constexpr std::array<float, 6> numerator{0.9999999987f,    0.136808607f,     0.003869513262f,
-                                                    2.803141339e-05f, 3.064275856e-08f, -1.224640328e-11f};
-    static constexpr std::array<float, 5> denominator{1.0f, 0.4701419279f, 0.02725017606f, 0.0003940722535f,
-                                                      1.289042046e-06f};
+    static constexpr std::array<float, 5> numerator{0.9999999795f, 0.1338102915f, 0.003495592192f,
+                                                    2.060914509e-05f, 1.335474065e-08f};
+    static constexpr std::array<float, 5> denominator{1.0f, 0.4671434475f, 0.02587699793f, 0.0003285641289f,
+                                                      7.776592356e-07f};
     static constexpr float largest = 9;
 };
 
@@ -143,14 +143,33 @@ inline constexpr double lowest_of_exp2_minus_1 = -128;
 
 }  // namespace detail
 
-/// Within 5 ulp; NaN stays NaN.
-[[gnu::always_inline]] inline Simd<float> tanh(Simd<float> x) {
+/// height tanh x within 5 ulp or so; NaN stays NaN.
+template <Real T>
+class ScaledTanh;
+
+template <>
+class ScaledTanh<float> {
     using Constants = detail::TanhConstants;
-    // In this order of the arguments a NaN passes through.
-    x = min(Simd<float>(Constants::largest), max(Simd<float>(-Constants::largest), x));
-    const Simd<float> square = x * x;
-    return x * detail::polynomial(square, Constants::numerator) /
-           detail::polynomial(square, Constants::denominator);
+
+  public:
+    explicit ScaledTanh(float height) {
+        for (std::size_t i = 0; i < numerator_.size(); ++i) numerator_[i] = height * Constants::numerator[i];
+    }
+
+    [[gnu::always_inline]] Simd<float> operator()(Simd<float> x) const {
+        // In this order of the arguments a NaN passes through.
+        x = min(Simd<float>(Constants::largest), max(Simd<float>(-Constants::largest), x));
+        const Simd<float> square = x * x;
+        return x * detail::polynomial(square, numerator_) /
+               detail::polynomial(square, Constants::denominator);
+    }
+
+  private:
+    std::array<float, Constants::numerator.size()> numerator_;
+};
+
+[[gnu::always_inline]] inline Simd<float> tanh(Simd<float> x) {
+    return ScaledTanh<float>(1)(x);
 }
 
 /// With e = 2^y - 1 and y = -2 log2(e) |x|, tanh |x| = -e / (e + 2), where nothing cancels.
@@ -165,6 +184,18 @@ inline constexpr double lowest_of_exp2_minus_1 = -128;
     return detail::from_bits<double>(detail::to_bits(size) |
                                      (detail::to_bits(x) & std::numeric_limits<Bits>::min()));
 }
+
+template <>
+class ScaledTanh<double> {
+  public:
+    explicit ScaledTanh(double height) : height_(height) {}
+    [[gnu::always_inline]] Simd<double> operator()(Simd<double> x) const {
+        return tanh(x) * Simd<double>(height_);
+    }
+
+  private:
+    double height_;
+};
 
 /// The derivative of tanh, 1 - tanh^2 = 4 u / (1 + u)^2 with u = exp(-2 |x|), also where tanh is all but 1.
 template <Real T>
