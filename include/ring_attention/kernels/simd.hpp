@@ -129,9 +129,9 @@ template <Real T>
     [[maybe_unused]] constexpr bool single = sizeof(T) == 4;
 #if defined(__AVX512F__)
     if constexpr (single)
-        return Simd<T>(_mm512_max_ps(a.lanes, b.lanes));
+        return Simd<T>(_mm512_mask_max_ps(a.lanes, __mmask16(-1), a.lanes, b.lanes));
     else
-        return Simd<T>(_mm512_max_pd(a.lanes, b.lanes));
+        return Simd<T>(_mm512_mask_max_pd(a.lanes, __mmask8(-1), a.lanes, b.lanes));
 #else
     return select<T>(a > b, a, b);
 #endif
@@ -143,9 +143,9 @@ template <Real T>
     [[maybe_unused]] constexpr bool single = sizeof(T) == 4;
 #if defined(__AVX512F__)
     if constexpr (single)
-        return Simd<T>(_mm512_min_ps(a.lanes, b.lanes));
+        return Simd<T>(_mm512_mask_min_ps(a.lanes, __mmask16(-1), a.lanes, b.lanes));
     else
-        return Simd<T>(_mm512_min_pd(a.lanes, b.lanes));
+        return Simd<T>(_mm512_mask_min_pd(a.lanes, __mmask8(-1), a.lanes, b.lanes));
 #else
     return select<T>(a < b, a, b);
 #endif
