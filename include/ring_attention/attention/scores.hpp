@@ -7,7 +7,7 @@
 
 #include <ring_attention/attention/plan.hpp>
 #include <ring_attention/attention/tile.hpp>
-#include <ring_attention/kernels/vector_math.hpp>
+#include <ring_attention/kernels/tanh.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI {

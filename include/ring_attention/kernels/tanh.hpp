@@ -1,0 +1,89 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+
+#include <ring_attention/kernels/vector_math.hpp>
+
+RING_ATTENTION_PRECISE_BEGIN
+namespace ring_attention::inline RING_ATTENTION_ABI {
+
+namespace detail {
+
+/// tanh x = x numerator(x^2) / denominator(x^2) for |x| <= largest, where it is 1 (a minimax fit, to 2e-8).
+struct TanhConstants {
+    static constexpr std::array<float, 5> numerator{0.9999999795f, 0.1338102915f, 0.003495592192f,
+                                                    2.060914509e-05f, 1.335474065e-08f};
+    static constexpr std::array<float, 5> denominator{1.0f, 0.4671434475f, 0.02587699793f, 0.0003285641289f,
+                                                      7.776592356e-07f};
+    static constexpr float largest = 9;
+};
+
+/// Below this 2^y - 1 is -1.
+inline constexpr double lowest_of_exp2_minus_1 = -128;
+
+}  // namespace detail
+
+/// height tanh x within 5 ulp or so; NaN stays NaN.
+template <Real T>
+class ScaledTanh;
+
+template <>
+class ScaledTanh<float> {
+    using Constants = detail::TanhConstants;
+
+  public:
+    explicit ScaledTanh(float height) {
+        for (std::size_t i = 0; i < numerator_.size(); ++i) numerator_[i] = height * Constants::numerator[i];
+    }
+
+    [[gnu::always_inline]] Simd<float> operator()(Simd<float> x) const {
+        // In this order of the arguments a NaN passes through.
+        x = min(Simd<float>(Constants::largest), max(Simd<float>(-Constants::largest), x));
+        const Simd<float> square = x * x;
+        return x * detail::polynomial(square, numerator_) /
+               detail::polynomial(square, Constants::denominator);
+    }
+
+  private:
+    std::array<float, Constants::numerator.size()> numerator_;
+};
+
+[[gnu::always_inline]] inline Simd<float> tanh(Simd<float> x) {
+    return ScaledTanh<float>(1)(x);
+}
+
+/// With e = 2^y - 1 and y = -2 log2(e) |x|, tanh |x| = -e / (e + 2), where nothing cancels.
+[[gnu::always_inline]] inline Simd<double> tanh(Simd<double> x) {
+    const Simd<double> y =
+        max(Simd<double>(detail::lowest_of_exp2_minus_1), abs(x) * Simd<double>(-2.885390081777926814719849));
+    const Simd<double> n = detail::round_scaled(y, 1.0), r = y - n, power = detail::power_of_two(n);
+    const Simd<double> e =
+        fma(power, r * detail::polynomial(r, detail::Exp2Constants<double>::q), power - Simd<double>(1.0));
+    const Simd<double> size = abs(e / (e + Simd<double>(2.0)));
+    using Bits = Simd<double>::Bits;
+    return detail::from_bits<double>(detail::to_bits(size) |
+                                     (detail::to_bits(x) & std::numeric_limits<Bits>::min()));
+}
+
+template <>
+class ScaledTanh<double> {
+  public:
+    explicit ScaledTanh(double height) : height_(height) {}
+    [[gnu::always_inline]] Simd<double> operator()(Simd<double> x) const {
+        return tanh(x) * Simd<double>(height_);
+    }
+
+  private:
+    double height_;
+};
+
+/// The derivative of tanh, 1 - tanh^2 = 4 u / (1 + u)^2 with u = exp(-2 |x|), also where tanh is all but 1.
+template <Real T>
+[[gnu::always_inline]] inline Simd<T> tanh_derivative(Simd<T> x) {
+    const Simd<T> u = exp2_weight(abs(x) * Simd<T>(T(-2.885390081777926814719849))), sum = Simd<T>(T(1)) + u;
+    return Simd<T>(T(4)) * u / (sum * sum);
+}
+
+}  // namespace ring_attention::inline RING_ATTENTION_ABI
+RING_ATTENTION_PRECISE_END
