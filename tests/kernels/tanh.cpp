@@ -37,7 +37,7 @@ TEST_CASE_TEMPLATE("tanh: everywhere, and relative to its value near 0", T, floa
     const double middle = worst_ulps<T>(T(-2), T(2), ra_tanh<T>, exact);
     const double near = worst_ulps<T>(T(-1e-3), T(1e-3), ra_tanh<T>, exact);
     INFO("tanh, ", sizeof(T), " bytes: ", far, " ulp, up to 2 ", middle, " ulp, near zero ", near, " ulp");
-    CHECK(far < 5);
+    CHECK(far < 6);  // 5 with fused multiply-adds
     CHECK(middle < 3.5);
     CHECK(near < 3.5);
     for (T x = std::numeric_limits<T>::min() * 4; x < 1; x *= T(1.37))

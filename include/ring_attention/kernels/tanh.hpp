@@ -24,7 +24,7 @@ inline constexpr double lowest_of_exp2_minus_1 = -128;
 
 }  // namespace detail
 
-/// height tanh x within 5 ulp or so; NaN stays NaN.
+/// height tanh x within 6 ulp; NaN stays NaN.
 template <Real T>
 class ScaledTanh;
 
