@@ -90,8 +90,9 @@ class BackwardQueries {
         for (Index i = 0; i < rows.count; ++i)
             visible_[std::size_t(i)] = head.plan.mask.visible(batch, head.tokens.position(rows.first + i));
         for_each_tile<T>(num_queries(), [&](auto, Index first, Index count) {
-            pack_lanes<T>(queries.query.middle_rows(first, count),
-                          memory_.query + first * queries.query.cols);
+            T* const packed = memory_.query + first * queries.query.cols;
+            pack_lanes<T>(queries.query.middle_rows(first, count), packed);
+            multiply_numbers<T>(packed, lanes * queries.query.cols, scores_of_.query_factor());
             pack_lanes<T>(queries.d_output.middle_rows(first, count),
                           memory_.d_output + first * queries.d_output.cols);
         });

@@ -60,7 +60,9 @@ class QueryBlock {
         }
         const auto given = query.group_rows(batch_head, group_).middle_rows(rows.first, rows.count);
         detail::for_each_tile<T>(rows.count, [&](auto, Index first, Index count) {
-            detail::pack_lanes<T>(given.middle_rows(first, count), query_ + first * key_width_, scores_);
+            T* const packed = query_ + first * key_width_;
+            detail::pack_lanes<T>(given.middle_rows(first, count), packed, scores_);
+            detail::multiply_numbers<T>(packed, lanes * key_width_, scores_of_.query_factor());
         });
         std::fill_n(output_, value_width_ * max_queries, T(0));
         std::fill_n(maximum_, max_queries, -std::numeric_limits<T>::infinity());

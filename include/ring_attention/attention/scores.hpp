@@ -134,6 +134,9 @@ class BlockScores {
     /// What the softmax is to scale the scores with.
     T scale() const { return plain_ ? T(plan_.scale) : T(1); }
 
+    /// What queries are to be multiplied with, so that products of capped scores are parts of the cap.
+    T query_factor() const { return plan_.softcap > 0 ? T(plan_.scale / plan_.softcap) : T(1); }
+
     /// The scores of a tile of keys, those of the chunk's `key_tokens` from `first_key` on, and of `count`
     /// queries from row `first` of the block on, (keys, stride). Derivatives, (keys, stride) too, are wanted
     /// where there is a place for them. maximum (lanes): to be raised by the scores of keys that all queries
@@ -185,7 +188,6 @@ class BlockScores {
         if (bias_.data || terms_.function) maximum = nullptr;  // they are not the last to come
         const Simd<T> scale(T(plan_.scale));
         const ScaledTanh<T> cap(T(plan_.softcap));
-        const Simd<T> into_cap(T(capped ? plan_.scale / plan_.softcap : 0));
         for (Index lane = 0; lane < tile.lanes; lane += Simd<T>::width) {
             const Simd<T> position = Simd<T>::load(&position_[std::size_t(first + lane)]),
                           minus_slope = -Simd<T>::load(&slope_[std::size_t(first + lane)]);
@@ -194,7 +196,7 @@ class BlockScores {
                 T* const score = tile.scores + key * tile.stride + lane;
                 Simd<T> value = Simd<T>::load(score);
                 if constexpr (capped) {
-                    const Simd<T> part = value * into_cap;
+                    const Simd<T> part = value;
                     value = cap(part);
                     if (cap_derivatives)
                         tanh_derivative(part).store(cap_derivatives + key * tile.stride + lane);

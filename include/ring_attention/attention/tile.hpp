@@ -110,6 +110,13 @@ void pack_lanes(const GroupRows<const T>& rows, T* to, T* scratch) {
     pack_lanes<T>({scratch, rows.count, rows.width, rows.width, 1}, to);
 }
 
+/// numbers *= factor; nothing where it is 1.
+template <Real T>
+void multiply_numbers(T* numbers, Index count, T factor) {
+    if (factor == T(1)) return;
+    for (Index i = 0; i < count; ++i) numbers[i] *= factor;
+}
+
 /// The inverse of pack_lanes.
 template <Real T>
 void unpack_lanes(const T* from, MatrixView<T> rows) {
