@@ -90,11 +90,6 @@ template <class T>
 using Multiply = void (*)(MatrixView<const T>, MatrixView<const T>, MatrixView<T>, Into);
 
 template <class T>
-void multiply_after_packing(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, Into into) {
-    ra::multiply_packed<T>(a, ra::PackedB<T>(b).view(), c, into);
-}
-
-template <class T>
 void check_product(Multiply<T> multiply, Index m, Index n, Index k, Lie a_lie, Lie b_lie, Lie c_lie,
                    Into into) {
     const auto a = random_matrix<T>(m, k, 1, a_lie), b = random_matrix<T>(k, n, 2, b_lie);
@@ -144,8 +139,7 @@ TEST_CASE_TEMPLATE("product: every small shape, however the factors lie", T, flo
 
 TEST_CASE_TEMPLATE("product: around the depth of a block", T, float, double) {
     constexpr Index depth = ra::detail::ProductTile<T>::depth;
-    for (const auto multiply : {Multiply<T>(ra::multiply<T>), Multiply<T>(ra::parallel_multiply<T>),
-                                Multiply<T>(multiply_after_packing<T>)})
+    for (const auto multiply : {Multiply<T>(ra::multiply<T>), Multiply<T>(ra::parallel_multiply<T>)})
         for (const Index k : {depth - 1, depth, depth + 1, 3 * depth + 7})
             for (const Lie lie : lies)
                 for (const Into into : {Into::overwrite, Into::add}) {
@@ -170,8 +164,7 @@ TEST_CASE_TEMPLATE("product: more than one block of rows and columns", T, float,
 }
 
 TEST_CASE_TEMPLATE("product: nothing to sum, nothing to write", T, float, double) {
-    for (const auto multiply : {Multiply<T>(ra::multiply<T>), Multiply<T>(ra::parallel_multiply<T>),
-                                Multiply<T>(multiply_after_packing<T>)})
+    for (const auto multiply : {Multiply<T>(ra::multiply<T>), Multiply<T>(ra::parallel_multiply<T>)})
         for (const Into into : {Into::overwrite, Into::add}) {
             check_product<T>(multiply, 5, 6, 0, Lie::row_major, Lie::row_major, Lie::padded, into);
             check_product<T>(multiply, 0, 6, 7, Lie::row_major, Lie::row_major, Lie::row_major, into);
@@ -221,14 +214,10 @@ TEST_CASE_TEMPLATE("product: the same bits from any strides, packing and number 
             };
             for (const Lie lie : lies) {
                 CHECK(same(ra::multiply<T>, lie));
-                CHECK(same(multiply_after_packing<T>, lie));
             }
             for (const int threads : {1, 2, 3}) {
                 ra::set_num_threads(threads);
                 for (const Lie lie : lies) CHECK(same(ra::parallel_multiply<T>, lie));
-                auto c = random_matrix<T>(m, n, 9);
-                ra::parallel_multiply_packed<T>(a.view(), ra::PackedB<T>(b.view()).view(), c.view(), into);
-                CHECK(same_bits<T>(c.view(), expected.view()));
             }
             ra::set_num_threads(threads_before);
         }
@@ -320,20 +309,4 @@ TEST_CASE_TEMPLATE("product: a NaN stays in its row, an infinity in its column",
                         else
                             REQUIRE(bits(c.view()(i, j)) == bits(clean.view()(i, j)));
             }
-}
-
-TEST_CASE_TEMPLATE("product: a packed factor is cut into rows and panels without packing again", T, float,
-                   double) {
-    constexpr Index panel = ra::PackedView<T>::panel_cols;
-    const Index k = 90, n = 3 * panel + 5, m = 23;
-    const auto b = random_matrix<T>(k, n, 15);
-    ra::PackedB<T> packed(random_matrix<T>(11, 7, 16).view());
-    packed.pack(b.view());
-    const auto a = random_matrix<T>(m, 50, 17);
-    Stored<T> expected(m, panel + 5), c(m, panel + 5);
-    ra::multiply<T>(a.view(), b.view().middle_rows(30, 50).middle_cols(2 * panel, panel + 5),
-                    expected.view());
-    ra::multiply_packed<T>(a.view(), packed.view().middle_rows(30, 50).middle_cols(2 * panel, panel + 5),
-                           c.view());
-    CHECK(same_bits<T>(c.view(), expected.view()));
 }

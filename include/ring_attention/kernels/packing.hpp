@@ -180,22 +180,4 @@ PackedView<T> pack_b(MatrixView<const T> b, T* to) {
     return {to, b.rows, b.cols, panel_cols, b.rows * panel_cols};
 }
 
-/// A packed factor with memory of its own, which is reused when it is packed again.
-template <Real T>
-class PackedB {
-  public:
-    PackedB() = default;
-    explicit PackedB(MatrixView<const T> b) { pack(b); }
-
-    void pack(MatrixView<const T> b) {
-        view_ = pack_b<T>(b, buffer_.require(packed_size<T>(b.rows, b.cols)));
-    }
-
-    const PackedView<T>& view() const { return view_; }
-
-  private:
-    detail::AlignedBuffer<T> buffer_;
-    PackedView<T> view_;
-};
-
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

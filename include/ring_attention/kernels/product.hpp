@@ -32,17 +32,4 @@ void parallel_multiply_then(MatrixView<const T> a, MatrixView<const T> b, Matrix
     detail::multiply_blocks<T>(a, b, c, false, detail::OnAllThreads{}, detail::TileFinish<T>(finish));
 }
 
-/// multiply with a factor that was packed before, because it is used many times. The same bits.
-template <Real T>
-void multiply_packed(MatrixView<const T> a, const PackedView<T>& b, MatrixView<T> c,
-                     Into into = Into::overwrite) {
-    detail::multiply_on<T>(a, b, c, into == Into::add, detail::OnThisThread{});
-}
-
-template <Real T>
-void parallel_multiply_packed(MatrixView<const T> a, const PackedView<T>& b, MatrixView<T> c,
-                              Into into = Into::overwrite) {
-    detail::multiply_on<T>(a, b, c, into == Into::add, detail::OnAllThreads{});
-}
-
 }  // namespace ring_attention::inline RING_ATTENTION_ABI
