@@ -123,7 +123,21 @@ class ThreadPool {
         return true;
     }
 
+    /// Called before main(), so that no thread can be in a fork() that does not know of the pool while another
+    /// starts it: the child would find it locked.
+    int watch_forks() {
+        const std::lock_guard changing(changing_);
+        return watch_forks_once();
+    }
+
   private:
+    int watch_forks_once() {
+        if (watches_forks_) return 0;
+        const int error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+        watches_forks_ = error == 0;
+        return error;
+    }
+
     /// A thread of the pool, from beginning to end.
     static void* run(void* pool) {
         static_cast<ThreadPool*>(pool)->help();
@@ -186,10 +200,7 @@ class ThreadPool {
     /// Starts threads until there are so many; returns the error for which one was refused, or 0.
     int grow(int wanted) {
         if (present_ >= wanted) return 0;
-        if (!watches_forks_)
-            if (const int error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child))
-                return error;
-        watches_forks_ = true;
+        if (const int error = watch_forks_once()) return error;
         keep_loaded(reinterpret_cast<void*>(&run));
         int there = present_, error = 0;
         for (; there < wanted && error == 0; there += error == 0) {
@@ -276,5 +287,7 @@ inline void ThreadPool::after_fork_in_child() {
     pool.changing_.unlock();
 }
 
-}  // namespace gnu::visibility("default")]]process_v1
+inline const int watches_forks = thread_pool.watch_forks();
+
+}  // namespace process_v1
 }  // namespace ring_attention
