@@ -193,10 +193,15 @@ class BackwardQueries {
         softmax_backward<vectors>(first, whole_from, whole_to, see);
         softmax_backward<vectors>(first, whole_to, any.end(), masked);
         if (!scores_of_.plain()) through_scores(tile.tokens, rows, any);
-        for (Index key = 0; key < tile.key.rows; ++key)
-            if (key < any.first || key >= any.end())
-                for (T* const numbers : {memory_.weights, memory_.d_scores})
-                    std::fill_n(numbers + key * max_queries + first, lanes, T(0));
+        hide(first, 0, any.first);
+        hide(first, any.end(), tile.key.rows);
+    }
+
+    /// Keys [key, end) that no query of the tile sees.
+    void hide(Index first, Index key, Index end) {
+        for (; key < end; ++key)
+            for (T* const numbers : {memory_.weights, memory_.d_scores})
+                std::fill_n(numbers + key * max_queries + first, lanes, T(0));
     }
 
     /// Keys [key, end): S^T becomes P^T and dP^T becomes dS^T; masked(lane, key, x) is x, or 0.

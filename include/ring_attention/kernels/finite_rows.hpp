@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include <ring_attention/core/types.hpp>
@@ -15,9 +16,12 @@ template <class T>
 class FiniteRows {
   public:
     FiniteRows(MatrixView<const T> rows, const IndexRange& whole) : rows_(rows) {
-        for (Index i = 0; i < rows.rows; ++i)
-            if ((i < whole.first || i >= whole.end()) && !all_finite(&rows(i, 0), rows.cols))
-                wild_.push_back(i);
+        const auto look_at = [&](Index from, Index to) {
+            for (Index i = from; i < to; ++i)
+                if (!all_finite(&rows(i, 0), rows.cols)) wild_.push_back(i);
+        };
+        look_at(0, std::min(whole.first, rows.rows));
+        look_at(std::max<Index>(0, whole.end()), rows.rows);
         if (wild_.empty()) return;
         tame_.resize(rows.rows, rows.cols);
         for (Index i = 0; i < rows.rows; ++i)
