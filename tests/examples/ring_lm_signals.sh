@@ -30,7 +30,7 @@ start() {
 # ended WITHIN: the exit code of what was started, which must end so soon, in seconds
 ended() {
     local begin=$SECONDS
-    (sleep 60; kill -KILL $job) 2>/dev/null &
+    (sleep 60; kill -KILL $job) >/dev/null 2>&1 &  # nobody waits for what this writes
     local guard=$!
     wait $job
     code=$?
