@@ -27,17 +27,18 @@ bool lies_in(Index key, const ra::IndexRange& range) {
 template <class T>
 void check_visible(const ra::Mask& mask, const ra::TokenPositions& queries, Index group,
                    const ra::TokenPositions& keys, Index first_key, Index num_keys) {
-    std::vector<ra::IndexRange> positions;
+    std::vector<ra::IndexRange> indices(std::size_t(queries.count * group));
+    ra::detail::find_seen(mask, 0, queries, group, 0, keys, indices);
     std::vector<std::vector<bool>> seen;  // [row][key]
     for (Index i = 0; i < queries.count; ++i)
         for (Index head = 0; head < group; ++head) {
-            positions.push_back(mask.visible(0, queries.position(i)));
             seen.emplace_back();
             for (Index j = 0; j < num_keys; ++j)
-                seen.back().push_back(lies_in(keys.position(first_key + j), positions.back()));
+                seen.back().push_back(
+                    lies_in(keys.position(first_key + j), mask.visible(0, queries.position(i))));
         }
     const Index rows = Index(seen.size());
-    const ra::detail::VisibleKeys<T> visible(positions, keys, first_key, num_keys);
+    const ra::detail::VisibleKeys<T> visible(indices, first_key, num_keys);
     const auto sees = [&](Index row, Index key) { return bool(seen[std::size_t(row)][std::size_t(key)]); };
     const auto some_see = [&](Index key) {
         return std::any_of(seen.begin(), seen.end(), [&](const auto& row) { return row[std::size_t(key)]; });

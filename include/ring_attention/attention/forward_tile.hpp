@@ -63,13 +63,10 @@ void mask_scores(const VisibleKeys<T>& visible, const IndexRange& keys, T* score
     constexpr int lanes = AttentionTile<T>::lanes;
     for (int lane = 0; lane < lanes; lane += Simd<T>::width) {
         Simd<T> largest = Simd<T>::load(maximum + lane);
-        const Simd<T> begin = Simd<T>::load(visible.begin.data() + lane),
-                      end = Simd<T>::load(visible.end.data() + lane);
         for (Index j = keys.first; j < keys.end(); ++j) {
             T* const score = scores + j * lanes + lane;
-            const Simd<T> key(T(T(j) + T(0.5)));
-            const Simd<T> masked = select<T>((end > key) & (key > begin), Simd<T>::load(score),
-                                             Simd<T>(-std::numeric_limits<T>::infinity()));
+            const Simd<T> masked = visible.where_seen(lane, j, Simd<T>::load(score),
+                                                      Simd<T>(-std::numeric_limits<T>::infinity()));
             masked.store(score);
             largest = max(masked, largest);
         }

@@ -37,7 +37,6 @@ template <Real T>
 class BackwardQueries {
     using Tile = AttentionTile<T>;
     static constexpr Index lanes = Tile::lanes, max_queries = 4 * lanes;
-    using Ranges = std::array<IndexRange, std::size_t(max_queries)>;
 
     struct Memory {
         T *query, *d_output;                       // a tile behind the other: (D, lanes), (Dv, lanes) each
@@ -75,10 +74,11 @@ class BackwardQueries {
     };
 
   public:
-    /// rows: which of the head's tokens. masked: some query does not see all of the keys that will come.
+    /// rows: which of the head's tokens. seen: which keys of the chunk each sees; masked: not all see all.
     BackwardQueries(const QueryHead<T>& head, const IndexRange& rows, const QueryGradient<T>& queries,
-                    bool masked)
+                    std::span<const IndexRange> seen, bool masked)
         : queries_(queries),
+          seen_(seen),
           scores_of_(head.plan, head.terms, head.seat, head.head, 1, head.tokens, rows),
           d_bias_(head.d_bias),
           scale_(T(head.plan.score.scale)),
@@ -86,9 +86,6 @@ class BackwardQueries {
           memory_(head.plan.heads, scores_of_.has_cap(), scores_of_.has_function()),
           query_rows_(queries.query, masked_, memory_.query_rows),
           d_output_rows_(queries.d_output, masked_, memory_.d_output_rows) {
-        const Index batch = head.head / head.plan.heads.heads;
-        for (Index i = 0; i < rows.count; ++i)
-            visible_[std::size_t(i)] = head.plan.mask.visible(batch, head.tokens.position(rows.first + i));
         for_each_tile<T>(num_queries(), [&](auto, Index first, Index count) {
             T* const packed = memory_.query + first * queries.query.cols;
             pack_lanes<T>(queries.query.middle_rows(first, count), packed);
@@ -110,36 +107,40 @@ class BackwardQueries {
         }
     }
 
-    /// At most AttentionTile::keys keys.
-    void absorb(const KeyValueGradient<T>& keys) {
-        Ranges seen;
-        for (Index i = 0; i < num_queries(); ++i)
-            seen[std::size_t(i)] = keys.tokens.indices(visible_[std::size_t(i)]);
-        const Index from = seen[0].first, count = seen[std::size_t(num_queries() - 1)].end() - from;
+    /// A tile of the chunk's keys, at most AttentionTile::keys of them.
+    void absorb(const KeyValueGradient<T>& chunk, const IndexRange& keys) {
+        const Index first_key = std::max(keys.first, seen_.front().first),
+                    count = std::min(keys.end(), seen_.back().end()) - first_key;
         if (count <= 0) return;
-        for (Index i = 0; i < num_queries(); ++i) seen[std::size_t(i)].first -= from;
-        const KeyValueGradient<T> tile = keys.middle_rows(from, count);
+        const KeyValueGradient<T> tile = chunk.middle_rows(first_key, count);
         for_each_tile<T>(num_queries(), [&](auto vectors, Index first, Index lanes_used) {
-            make_weights<vectors>(tile, {first, lanes_used});
+            make_weights<vectors>(tile, first_key, {first, lanes_used});
         });
-        add_gradients(tile, seen);
+        add_gradients(tile, first_key);
     }
 
   private:
     Index num_queries() const { return queries_.query.rows; }
 
-    /// seen: of the tile's keys, by each query.
-    void add_gradients(const KeyValueGradient<T>& tile, const Ranges& seen) {
-        const auto of = [&](Index query) { return seen[std::size_t(query)]; };
+    /// The tile begins with key `tile_key` of the chunk.
+    void add_gradients(const KeyValueGradient<T>& tile, Index tile_key) {
         const Index keys = tile.key.rows;
+        const auto of = [&](Index query) {
+            const IndexRange& seen = seen_[std::size_t(query)];
+            const Index begin = std::clamp<Index>(seen.first - tile_key, 0, keys);
+            return IndexRange{begin, std::clamp<Index>(seen.end() - tile_key, begin, keys) - begin};
+        };
+        const bool all_see_all = of(0).end() == keys && of(num_queries() - 1).first == 0;
         // A strip of keys is seen by neighbours among the queries, and a strip of queries sees neighbours.
         const auto see_key = [&](Index first_key, Index last_key) {
+            if (all_see_all) return IndexRange{0, num_queries()};
             Index begin = 0, end = num_queries();
             while (begin < end && of(begin).end() <= first_key) ++begin;
             while (begin < end && of(end - 1).first > last_key) --end;
             return IndexRange{begin, end - begin};
         };
         const auto see_keys = [&](Index first_query, Index last_query) {
+            if (all_see_all) return IndexRange{0, keys};
             const Index begin = of(first_query).first;
             return IndexRange{begin, std::max<Index>(0, of(last_query).end() - begin)};
         };
@@ -151,7 +152,6 @@ class BackwardQueries {
         const auto scores = [&](T* numbers) {
             return MatrixView<const T>{numbers, keys, num_queries(), max_queries, 1};
         };
-        const bool all_see_all = of(0).end() == keys && of(num_queries() - 1).first == 0;
         add_weighted_rows<T>(scores(memory_.weights), d_output_rows_, tile.d_value, see_key, seen_by);
         add_weighted_rows<T>(scores(memory_.d_scores), query_rows_, tile.d_key, see_key, seen_by);
         add_weighted_rows<T>(scores(memory_.d_scores).transposed(),
@@ -161,11 +161,10 @@ class BackwardQueries {
 
     /// P^T and dS^T of a tile of queries; 0 for the keys that they do not see.
     template <int vectors>
-    void make_weights(const KeyValueGradient<T>& tile, const IndexRange& rows) {
+    void make_weights(const KeyValueGradient<T>& tile, Index tile_key, const IndexRange& rows) {
         const Index first = rows.first;
-        const VisibleKeys<T> visible(
-            std::span<const IndexRange>(visible_).subspan(std::size_t(first), std::size_t(rows.count)),
-            tile.tokens, 0, tile.key.rows);
+        const VisibleKeys<T> visible(seen_.subspan(std::size_t(first), std::size_t(rows.count)), tile_key,
+                                     tile.key.rows);
         const IndexRange any = visible.any;
         const auto product = [&](MatrixView<const T> factor, const T* lanes_of, T* to) {
             multiply_panel<vectors>(
@@ -182,10 +181,7 @@ class BackwardQueries {
                              of_tile(memory_.cap), of_tile(memory_.function));
         const auto see = [](auto, Index, Simd<T> x) { return x; };
         const auto masked = [&](auto lane, Index key, Simd<T> x) {
-            const Simd<T> middle(T(T(key) + T(0.5)));
-            return select<T>((Simd<T>::load(visible.end.data() + lane) > middle) &
-                                 (middle > Simd<T>::load(visible.begin.data() + lane)),
-                             x, Simd<T>(T(0)));
+            return visible.where_seen(lane, key, x, Simd<T>(T(0)));
         };
         const Index whole_from = visible.all.count > 0 ? visible.all.first : any.end(),
                     whole_to = std::max(whole_from, visible.all.end());
@@ -256,13 +252,13 @@ class BackwardQueries {
     }
 
     QueryGradient<T> queries_;
+    std::span<const IndexRange> seen_;
     BlockScores<T> scores_of_;
     HeadsView<T> d_bias_;
     T scale_;
     bool masked_;
     Memory memory_;
     WeightedRows<T> query_rows_, d_output_rows_;
-    Ranges visible_;  // the positions that each query sees
 };
 
 }  // namespace detail
@@ -279,17 +275,17 @@ struct BackwardBlock {
 template <Real T>
 void absorb_block_backward(const QueryHead<T>& head, const IndexRange& rows, const QueryGradient<T>& queries,
                            const KeyValueGradient<T>& chunk) {
-    const auto seen = [&](Index row) {
-        return chunk.tokens.indices(
-            head.plan.mask.visible(head.head / head.plan.heads.heads, head.tokens.position(row)));
-    };
-    const IndexRange first = seen(rows.first), last = seen(rows.end() - 1);
+    std::array<IndexRange, std::size_t(BackwardBlock<T>::queries)> memory;
+    const auto seen = std::span(memory).first(std::size_t(rows.count));
+    detail::find_seen(head.plan.mask, head.head / head.plan.heads.heads, head.tokens, 1, rows.first,
+                      chunk.tokens, seen);
+    const IndexRange first = seen.front(), last = seen.back();
     if (last.end() <= first.first) return;
     const bool masked = last.first > 0 || first.end() < chunk.tokens.count;
-    detail::BackwardQueries<T> work(head, rows, queries, masked);
+    detail::BackwardQueries<T> work(head, rows, queries, seen, masked);
     constexpr Index tile = detail::AttentionTile<T>::keys;
     for (Index key = first.first / tile * tile; key < last.end(); key += tile)
-        work.absorb(chunk.middle_rows(key, std::min(tile, chunk.key.rows - key)));
+        work.absorb(chunk, {key, std::min(tile, chunk.key.rows - key)});
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -42,7 +42,10 @@ class QueryBlock {
     /// of their rows (GroupRows). query: (tokens, heads, D).
     QueryBlock(const AttentionPlan& plan, const ScoreTerms<T>& terms, Index seat, Index batch_head,
                const HeadsView<const T>& query, const TokenPositions& tokens, const IndexRange& rows)
-        : group_(plan.heads.group()),
+        : mask_(plan.mask),
+          tokens_(tokens),
+          group_(plan.heads.group()),
+          batch_(batch_head / plan.heads.key_value_heads),
           batch_head_(batch_head),
           rows_(rows),
           key_width_(plan.heads.key_width),
@@ -51,15 +54,10 @@ class QueryBlock {
           given_scale_(scores_of_.scale()),
           scale_(detail::base2_scale(given_scale_)) {
         take_memory();
-        const Index batch = batch_head / plan.heads.key_value_heads;
-        for (Index i = 0; i < rows.count; ++i) {
-            const Index position = tokens.position((rows.first + i) / group_);
-            const bool again = i > 0 && (rows.first + i) % group_ != 0;
-            visible_[std::size_t(i)] =
-                again ? visible_[std::size_t(i - 1)] : plan.mask.visible(batch, position);
-        }
         const auto given = query.group_rows(batch_head, group_).middle_rows(rows.first, rows.count);
         detail::for_each_tile<T>(rows.count, [&](auto, Index first, Index count) {
+            const Index next = first + count;
+            prefetch(given.middle_rows(next, std::min<Index>(lanes, rows.count - next)));
             T* const packed = query_ + first * key_width_;
             detail::pack_lanes<T>(given.middle_rows(first, count), packed, scores_);
             detail::multiply_numbers<T>(packed, lanes * key_width_, scores_of_.query_factor());
@@ -83,18 +81,17 @@ class QueryBlock {
     /// keys (N, D), values (N, Dv) of the chunk, at the places `key_tokens`. Tiles of keys begin where a tile
     /// of queries begins to see.
     void absorb(MatrixView<const T> keys, MatrixView<const T> values, const TokenPositions& key_tokens) {
-        std::array<IndexRange, std::size_t(max_queries / lanes)> seen;
+        detail::find_seen(mask_, batch_, tokens_, group_, rows_.first, key_tokens,
+                          std::span(seen_).first(std::size_t(rows_.count)));
         Index most = 0;
         detail::for_each_tile<T>(rows_.count, [&](auto, Index first, Index count) {
-            IndexRange& of_tile = seen[std::size_t(first / lanes)];
-            of_tile = key_tokens.indices(hull(first, count));
-            most = std::max(most, of_tile.count);
+            most = std::max(most, hull(first, count).count);
         });
         Index copied = -1;
         MatrixView<const T> tile_values;
         for (Index done = 0; done < most; done += Tile::keys)
             detail::for_each_tile<T>(rows_.count, [&](auto vectors, Index first, Index count) {
-                const IndexRange& of_tile = seen[std::size_t(first / lanes)];
+                const IndexRange of_tile = hull(first, count);
                 if (done >= of_tile.count) return;
                 const Index first_key = of_tile.first + done,
                             num_keys = std::min(Tile::keys, keys.rows - first_key);
@@ -167,10 +164,17 @@ class QueryBlock {
         return heads.group_rows(batch_head_, group_).middle_rows(rows_.first, rows_.count);
     }
 
-    /// All positions that some rows see lie in there.
+    /// Queries are read once, from far away.
+    static void prefetch(const GroupRows<const T>& rows) {
+        constexpr Index line = 64 / Index(sizeof(T));
+        for (Index i = 0; i < rows.count; ++i)
+            for (Index j = 0; j < rows.width; j += line) __builtin_prefetch(rows.row(i) + j);
+    }
+
+    /// All keys of the chunk that some rows see lie in there.
     IndexRange hull(Index first, Index count) const {
-        const Index begin = visible_[std::size_t(first)].first;
-        return {begin, std::max<Index>(0, visible_[std::size_t(first + count - 1)].end() - begin)};
+        const Index begin = seen_[std::size_t(first)].first;
+        return {begin, std::max<Index>(0, seen_[std::size_t(first + count - 1)].end() - begin)};
     }
 
     /// Rows a multiple of 512 bytes apart fall on an eighth of the sets of a first cache or less, and would
@@ -187,9 +191,9 @@ class QueryBlock {
     template <int vectors>
     void absorb_tile(const IndexRange& queries, const TokenPositions& key_tokens, Index first_key,
                      MatrixView<const T> key, MatrixView<const T> value) {
-        const detail::VisibleKeys<T> visible(std::span<const IndexRange>(visible_).subspan(
+        const detail::VisibleKeys<T> visible(std::span<const IndexRange>(seen_).subspan(
                                                  std::size_t(queries.first), std::size_t(queries.count)),
-                                             key_tokens, first_key, key.rows);
+                                             first_key, key.rows);
         if (visible.any.count == 0) return;
         const IndexRange keys = visible.scores_of(key.rows);
         // Where scores are still to become others, their maximum is taken later.
@@ -270,12 +274,14 @@ class QueryBlock {
         });
     }
 
-    Index group_, batch_head_;
+    const Mask& mask_;
+    TokenPositions tokens_;
+    Index group_, batch_, batch_head_;
     IndexRange rows_;
     Index key_width_, value_width_;
     detail::BlockScores<T> scores_of_;
-    T given_scale_, scale_;                                     // of the scores; times log2(e)
-    std::array<IndexRange, std::size_t(max_queries)> visible_;  // the positions that each row sees
+    T given_scale_, scale_;                                  // of the scores; times log2(e)
+    std::array<IndexRange, std::size_t(max_queries)> seen_;  // by each row, of the chunk that is at work
     // A tile behind the other: (D, lanes), (Dv, lanes), (lanes) and (lanes) each.
     T *query_, *output_, *maximum_, *sum_;
     // Of the tile that is at work: (keys, lanes), (lanes), (lanes).

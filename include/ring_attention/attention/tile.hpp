@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include <ring_attention/attention/heads.hpp>
+#include <ring_attention/attention/mask.hpp>
 #include <ring_attention/kernels/blocked_product.hpp>
 #include <ring_attention/kernels/matrix_view.hpp>
 #include <ring_attention/sequence/token_positions.hpp>
@@ -23,6 +24,23 @@ struct AttentionTile {
     static constexpr Index keys = ProductTile<T>::rows * (112 / ProductTile<T>::rows);
 };
 
+/// Which keys of a chunk the rows from `first_row` on see, a token's rows (a group of heads) alike. Neither
+/// end falls from one row to the next, so where the first and the last see the same, all do.
+inline void find_seen(const Mask& mask, Index batch, const TokenPositions& queries, Index group,
+                      Index first_row, const TokenPositions& keys, std::span<IndexRange> of_rows) {
+    if (of_rows.empty()) return;
+    const auto seen = [&](Index token) { return keys.indices(mask.visible(batch, queries.position(token))); };
+    const Index end_row = first_row + Index(of_rows.size()), first_token = first_row / group,
+                last_token = (end_row - 1) / group;
+    const IndexRange first = seen(first_token), last = seen(last_token);
+    if (first == last) return std::fill(of_rows.begin(), of_rows.end(), first);
+    for (Index row = first_row, token = first_token; token <= last_token; ++token) {
+        const IndexRange of_token = token == last_token ? last : seen(token);
+        for (const Index end = std::min(end_row, (token + 1) * group); row < end; ++row)
+            of_rows[std::size_t(row - first_row)] = of_token;
+    }
+}
+
 /// The keys of a tile that the queries of a tile see, an interval each, whose ends never fall from one query
 /// to the next.
 template <Real T>
@@ -32,13 +50,11 @@ struct VisibleKeys {
 
     IndexRange any;                // holds what some query sees
     IndexRange all;                // what every query sees
-    alignas(64) Lanes begin, end;  // what each sees; filled where all is not any
+    alignas(64) Lanes begin, end;  // what each sees, of all of the chunk; filled where all is not any
 
-    /// queries: the positions that each sees. Keys [first_key, first_key + num_keys) of those at `keys`.
-    VisibleKeys(std::span<const IndexRange> queries, const TokenPositions& keys, Index first_key,
-                Index num_keys) {
-        const auto seen = [&](const IndexRange& positions) {
-            const IndexRange indices = keys.indices(positions);
+    /// queries: which keys of the chunk each sees. The tile is its keys [first_key, first_key + num_keys).
+    VisibleKeys(std::span<const IndexRange> queries, Index first_key, Index num_keys) {
+        const auto seen = [&](const IndexRange& indices) {
             const Index first = std::clamp<Index>(indices.first - first_key, 0, num_keys);
             return IndexRange{first, std::clamp<Index>(indices.end() - first_key, first, num_keys) - first};
         };
@@ -48,14 +64,19 @@ struct VisibleKeys {
         if (all == any) return;
         begin.fill(T(any.first));
         end.fill(T(any.end()));
-        for (std::size_t i = 0; i < queries.size(); ++i) {
-            const IndexRange of_query = seen(queries[i]);
-            begin[i] = T(of_query.first), end[i] = T(of_query.end());
-        }
+        for (std::size_t i = 0; i < queries.size(); ++i)
+            begin[i] = T(queries[i].first - first_key), end[i] = T(queries[i].end() - first_key);
     }
 
     bool sees(Index lane, Index key) const {
         return all == any || (T(key) >= begin[std::size_t(lane)] && T(key) < end[std::size_t(lane)]);
+    }
+
+    /// x where lanes [lane, lane + width) see the key, else `otherwise`.
+    Simd<T> where_seen(Index lane, Index key, Simd<T> x, Simd<T> otherwise) const {
+        const Simd<T> middle(T(T(key) + T(0.5)));
+        return select<T>(Simd<T>::load(end.data() + lane) > middle,
+                         select<T>(middle > Simd<T>::load(begin.data() + lane), x, otherwise), otherwise);
     }
 
     /// Of which keys forward computes scores: of whole strips of the micro-kernel, as long as masking takes

@@ -23,12 +23,11 @@ Index work_of_pair(const AttentionPlan& plan, const TokenPositions& queries, con
     for (Index batch = 0; batch < plan.heads.batch; ++batch)
         for (const IndexRange& run : {IndexRange{0, gap_at}, IndexRange{gap_at, queries.count - gap_at}})
             detail::for_each_tile<T>(run.count * group, [&](auto vectors, Index first, Index count) {
-                List<IndexRange> seen;
-                for (Index row = run.first * group + first; Index(seen.size()) < count; ++row)
-                    seen.push_back(plan.mask.visible(batch, queries.position(row / group)));
+                List<IndexRange> seen(std::size_t(count), IndexRange{});
+                detail::find_seen(plan.mask, batch, queries, group, run.first * group + first, keys, seen);
                 for (Index first_key = 0; first_key < keys.count; first_key += tile_keys) {
                     const Index num_keys = std::min(tile_keys, keys.count - first_key);
-                    const detail::VisibleKeys<T> visible(seen, keys, first_key, num_keys);
+                    const detail::VisibleKeys<T> visible(seen, first_key, num_keys);
                     if (visible.any.count > 0)
                         work += vectors * Simd<T>::width *
                                 (visible.scores_of(num_keys).count + visible.any.count);
