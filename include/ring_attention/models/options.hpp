@@ -1,16 +1,9 @@
 #pragma once
 
 #include <ring_attention/layers/block.hpp>
-#include <ring_attention/sequence/layout.hpp>
+#include <ring_attention/models/transformer_options.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
-
-/// What a model gives for [batch, seq_len, embed_dim].
-enum class Output {
-    last_timestep,  ///< [batch, hidden_size]
-    all,            ///< [batch, seq_len, hidden_size]
-    mean_pool,      ///< [batch, hidden_size], the mean over the timesteps
-};
 
 /// The sequence model's options. A wrong one is a compile error in one sentence.
 struct Options {
