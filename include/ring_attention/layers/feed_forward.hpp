@@ -40,6 +40,11 @@ struct FeedForward {
         return y;
     }
 
+    /// sums (tokens, Width) += the output.
+    void add_forward(Matrix<T> x, Cache* cache, MatrixView<T> sums) const {
+        down.add_forward(activate(std::move(x), cache), cache ? &cache->down : nullptr, sums);
+    }
+
     /// gelu(up(x)): [tokens, Width] => [tokens, Inner].
     Matrix<T> activate(Matrix<T> x, Cache* cache) const {
         Matrix<T> inner(x.rows(), Inner);
