@@ -2,23 +2,46 @@
 
 #include <cstdint>
 
-#include <ring_attention/models/language_body.hpp>
+#include <ring_attention/models/checked_options.hpp>
 #include <ring_attention/models/model.hpp>
-#include <ring_attention/models/sequence_body.hpp>
+#include <ring_attention/models/transformer.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
+namespace detail {
+
+template <class Checked, class T>
+using ModelOf = Model<Transformer<Checked, T>, Checked::options.num_chunks, Checked::options.output,
+                      Checked::options.layout>;
+
+// g++ 12 cannot see through these in one step, where the options depend on template arguments.
+template <TransformerOptions options, class T>
+struct TransformerModelOf {
+    using type = ModelOf<Checked<options>, T>;
+};
+template <Options options, class T>
+struct SequenceModelOf {
+    using type = ModelOf<CheckedOptions<options>, T>;
+};
+template <LanguageOptions options, class T>
+struct LanguageModelOf {
+    using type = ModelOf<CheckedLanguageOptions<options>, T>;
+};
+
+}  // namespace detail
+
+/// [batch, seq_len, embed_dim] or tokens [batch, seq_len] => hidden states, or logits in place of them, in
+/// the shape of options.output.
+template <TransformerOptions options, class T = float>
+using TransformerModel = typename detail::TransformerModelOf<options, T>::type;
+
 /// [batch, seq_len, embed_dim] => the shape of options.output.
 template <Options options, class T = float>
-using SequenceModel =
-    Model<SequenceBody<detail::Checked<options>::of_layers, T>, detail::Checked<options>::options.num_chunks,
-          detail::Checked<options>::options.output, detail::Checked<options>::options.layout>;
+using SequenceModel = typename detail::SequenceModelOf<options, T>::type;
 
 /// Tokens [batch, seq_len] => logits [batch, seq_len, vocabulary].
 template <LanguageOptions options, class T = float>
-using LanguageModel = Model<LanguageBody<detail::CheckedLanguage<options>::of_layers, T>,
-                            detail::CheckedLanguage<options>::options.num_chunks, Output::all,
-                            detail::CheckedLanguage<options>::options.layout>;
+using LanguageModel = typename detail::LanguageModelOf<options, T>::type;
 
 namespace detail {
 
@@ -49,6 +72,13 @@ void initialise(Model& model, std::uint64_t seed) {
 template <Options options, class T = float>
 SequenceModel<options, T> build(std::uint64_t seed = 0) {
     SequenceModel<options, T> model;
+    initialise(model, seed);
+    return model;
+}
+
+template <TransformerOptions options, class T = float>
+TransformerModel<options, T> build(std::uint64_t seed = 0) {
+    TransformerModel<options, T> model;
     initialise(model, seed);
     return model;
 }
