@@ -116,8 +116,8 @@ void attend(R& ring, const AttentionPlan& plan, const SeatQueries<T>& queries,
                             const KeyValues<const T>& visitors) {
         const auto seat = std::size_t(place.seat);
         const HeadsView<T>& output = result.output[seat];
-        QueryBlock<T> block(plan, queries.terms, place.seat, place.batch_head, queries.query[seat],
-                            queries.tokens[seat], place.rows);
+        detail::QueryBlock<T> block(plan, queries.terms, place.seat, place.batch_head, queries.query[seat],
+                                    queries.tokens[seat], place.rows);
         if (!visit.first)
             block.resume(output, so_far.maximum(place), so_far.sum(place));
         else if (queries.terms.sinks)

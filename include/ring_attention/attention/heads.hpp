@@ -35,7 +35,9 @@ struct GroupRows {
     }
 
     /// The rows of a group of one.
-    MatrixView<T> matrix() const { return {data + first * token_stride, count, width, token_stride, 1}; }
+    detail::MatrixView<T> matrix() const {
+        return {data + first * token_stride, count, width, token_stride, 1};
+    }
 
     GroupRows middle_rows(Index from, Index how_many) const {
         return {data, group, head_stride, token_stride, width, first + from, how_many};
@@ -62,7 +64,7 @@ struct HeadsView {
     }
 
     /// [tokens, width] of head number batch * heads + head.
-    MatrixView<T> operator()(Index batch_head) const {
+    detail::MatrixView<T> operator()(Index batch_head) const {
         const Index number = first_head + batch_head;
         return {data + number / heads * batch_stride + number % heads * head_stride, tokens, width,
                 token_stride, 1};
