@@ -70,6 +70,11 @@ struct HeadsView {
                 token_stride, 1};
     }
 
+    /// What a token has of a head, where the first head is number 0.
+    T* row(Index batch, Index head, Index token) const {
+        return data + batch * batch_stride + head * head_stride + token * token_stride;
+    }
+
     /// Of the query heads that read key-value head number `batch_head`.
     GroupRows<T> group_rows(Index batch_head, Index group) const {
         return {(*this)(batch_head * group).data, group, head_stride, token_stride, width, 0, tokens * group};

@@ -9,18 +9,18 @@
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-/// y = x kernel + bias: [tokens, In] => [tokens, Out].
-template <class T, Index In, Index Out>
+/// y = x kernel + bias: [tokens, In] => [tokens, Out]. Without a bias there is no such parameter.
+template <class T, Index In, Index Out, bool has_bias = true>
 struct Dense {
     using Scalar = T;
     static constexpr Index in_width = In, out_width = Out;
 
     Matrix<T> kernel = Matrix<T>::Zero(In, Out);
-    RowVector<T> bias = RowVector<T>::Zero(Out);
+    RowVector<T> bias = RowVector<T>::Zero(has_bias ? Out : 0);
 
     static void visit(auto&& f, auto&... self) {
         f("kernel", self.kernel...);
-        f("bias", self.bias...);
+        if constexpr (has_bias) f("bias", self.bias...);
     }
 
     struct Cache {
@@ -51,8 +51,9 @@ struct Dense {
             [&](detail::MatrixView<T> tile, Index first_row, Index first_col) {
                 using Piece = detail::MapOf<Eigen::Array<T, 1, Eigen::Dynamic>>;
                 for (Index row = 0; row < tile.rows; ++row) {
-                    Piece(&tile(row, 0), tile.cols) +=
-                        bias.segment(columns.first + first_col, tile.cols).array();
+                    if constexpr (has_bias)
+                        Piece(&tile(row, 0), tile.cols) +=
+                            bias.segment(columns.first + first_col, tile.cols).array();
                     then(first_row + row, first_col, std::span(&tile(row, 0), std::size_t(tile.cols)));
                 }
             });
@@ -61,9 +62,10 @@ struct Dense {
     Matrix<T> backward(Matrix<T> d_y, const Cache& cache, const SeatGradients<Dense>& gradients) const {
         const detail::MatrixView<const T> d = detail::view(std::as_const(d_y));
         gradients.for_each([&](Dense& gradient, IndexRange rows) {
-            detail::add_sum_of_rows(
-                rows.first, rows.count, gradient.bias,
-                [&](Index row, Index col, Index cols) { return d_y.row(row).segment(col, cols); });
+            if constexpr (has_bias)
+                detail::add_sum_of_rows(
+                    rows.first, rows.count, gradient.bias,
+                    [&](Index row, Index col, Index cols) { return d_y.row(row).segment(col, cols); });
             detail::parallel_multiply<T>(
                 detail::view(cache.input).middle_rows(rows.first, rows.count).transposed(),
                 d.middle_rows(rows.first, rows.count), detail::view(gradient.kernel), detail::Into::add);
