@@ -211,7 +211,7 @@ void attend_backward(R& ring, const AttentionPlan& plan, const SeatGradientViews
         detail::BackwardMeeting<T>(plan, own, dots, visit, heads, visitors, d_visitors).run();
     };
     if (ring.ranks() == 1) {
-        const detail::HopVisit all{{HopPhase::own_first, HopPhase::own_last}, 0, true, true};
+        const detail::HopVisit all{{detail::HopPhase::own_first, detail::HopPhase::own_last}, 0, true, true};
         return meet(all, {0, plan.heads.batch_key_value_heads()}, own.key_value, own.d_key_value);
     }
     detail::BackwardTravel<T, R>(ring, plan, own.key_value, sent, own.d_key_value).run(meet);

@@ -122,8 +122,8 @@ void attend(R& ring, const AttentionPlan& plan, const SeatQueries<T>& queries,
             block.resume(output, so_far.maximum(place), so_far.sum(place));
         else if (queries.terms.sinks)
             block.absorb_sinks(queries.terms.sinks, plan.heads.heads);
-        for (const HopPhase phase : visit.phases) {
-            const IndexRange seats = visitors_to_meet(phase, place.seat, Index(visitors.size()));
+        for (const detail::HopPhase phase : visit.phases) {
+            const IndexRange seats = detail::visitors_to_meet(phase, place.seat, Index(visitors.size()));
             for (Index visitor = seats.first; visitor < seats.end(); ++visitor) {
                 if (!sees[seat * visitors.size() + std::size_t(visitor)]) continue;
                 const KeyValueView<const T>& chunk = visitors[std::size_t(visitor)];
