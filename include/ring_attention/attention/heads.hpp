@@ -22,6 +22,8 @@ struct HeadShape {
     Index batch_key_value_heads() const { return batch * key_value_heads; }
 };
 
+namespace detail {
+
 /// The queries of a group of heads, or what belongs to them, as rows: token by token, and of a token head by
 /// head. So rows that see the same keys are neighbours.
 template <class T>
@@ -35,14 +37,14 @@ struct GroupRows {
     }
 
     /// The rows of a group of one.
-    detail::MatrixView<T> matrix() const {
-        return {data + first * token_stride, count, width, token_stride, 1};
-    }
+    MatrixView<T> matrix() const { return {data + first * token_stride, count, width, token_stride, 1}; }
 
     GroupRows middle_rows(Index from, Index how_many) const {
         return {data, group, head_stride, token_stride, width, first + from, how_many};
     }
 };
+
+}  // namespace detail
 
 /// Queries, keys, values or outputs at a seat, wherever they lie: for each head of each batch entry a matrix
 /// [tokens, width].
@@ -76,7 +78,7 @@ struct HeadsView {
     }
 
     /// Of the query heads that read key-value head number `batch_head`.
-    GroupRows<T> group_rows(Index batch_head, Index group) const {
+    detail::GroupRows<T> group_rows(Index batch_head, Index group) const {
         return {(*this)(batch_head * group).data, group, head_stride, token_stride, width, 0, tokens * group};
     }
 

@@ -36,8 +36,10 @@ Index work_of_pair(const AttentionPlan& plan, const TokenPositions& queries, con
     return work;
 }
 
+namespace detail {
+
 /// What a rank computes with the keys and values of rank `home`, in one phase of a hop.
-template <detail::Real T>
+template <Real T>
 Index work_of_phase(HopPhase phase, const AttentionPlan& plan, int home) {
     const Share keys(plan.keys.layout(), home, plan.keys.ranks());
     Index work = 0;
@@ -47,15 +49,17 @@ Index work_of_phase(HopPhase phase, const AttentionPlan& plan, int home) {
     return work;
 }
 
+}  // namespace detail
+
 /// What a rank computes at each hop: with its own keys and values at hop 0, with those of the rank `hop`
 /// further on, and at hop `ranks` with those of its own that ring order puts last.
 template <detail::Real T>
 List<Index> work_of_hops(const AttentionPlan& plan) {
     const int rank = plan.queries.rank(), ranks = plan.queries.ranks();
-    List<Index> hops{work_of_phase<T>(HopPhase::own_first, plan, rank)};
+    List<Index> hops{detail::work_of_phase<T>(detail::HopPhase::own_first, plan, rank)};
     for (int hop = 1; hop < ranks; ++hop)
-        hops.push_back(work_of_phase<T>(HopPhase::visiting, plan, (rank + hop) % ranks));
-    hops.push_back(work_of_phase<T>(HopPhase::own_last, plan, rank));
+        hops.push_back(detail::work_of_phase<T>(detail::HopPhase::visiting, plan, (rank + hop) % ranks));
+    hops.push_back(detail::work_of_phase<T>(detail::HopPhase::own_last, plan, rank));
     return hops;
 }
 
