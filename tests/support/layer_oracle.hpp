@@ -4,6 +4,7 @@
 // matrix [tokens, width]; backward functions add into the gradients that they are given and return the
 // gradient of the input.
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -124,11 +125,41 @@ std::vector<R> gelu_backward(std::vector<R> d_y, const std::vector<R>& x) {
     return d_y;
 }
 
+/// x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
+template <class R>
+std::vector<R> gelu_tanh(std::vector<R> x) {
+    for (R& value : x)
+        value *= (1 + std::tanh(std::sqrt(2 / std::numbers::pi_v<R>) *
+                                (value + R(0.044715L) * value * value * value))) /
+                 2;
+    return x;
+}
+
+/// x / (1 + exp(-x)).
+template <class R>
+std::vector<R> silu(std::vector<R> x) {
+    for (R& value : x) value /= 1 + std::exp(-value);
+    return x;
+}
+
+/// max(x, 0).
+template <class R>
+std::vector<R> relu(std::vector<R> x) {
+    for (R& value : x) value = std::max(value, R(0));
+    return x;
+}
+
 /// Inverted dropout: what is kept (mask 1) is divided by 1 - rate. It is its own backward.
 template <class R>
 std::vector<R> dropout(std::vector<R> x, const std::vector<std::uint8_t>& mask, double rate) {
     for (std::size_t i = 0; i < x.size(); ++i) x[i] = mask[i] != 0 ? x[i] / (1 - R(rate)) : R(0);
     return x;
+}
+
+template <class R>
+std::vector<R> multiply(std::vector<R> a, const std::vector<R>& b) {
+    for (std::size_t i = 0; i < a.size(); ++i) a[i] *= b[i];
+    return a;
 }
 
 template <class R>
