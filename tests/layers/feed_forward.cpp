@@ -94,7 +94,7 @@ TEST_CASE("feed-forward: blocks of tokens change no bit, and what is added to a 
     auto sums = support::normal_matrix(tokens, 4, 2);
     const ra::Matrix<double> expected = sums + in_blocks;
     SwiGlu::for_each_block(x, [&](const ra::Matrix<double>& block, ra::Index first) {
-        layer.add_forward(block, nullptr, ra::view(sums).middle_rows(first, block.rows()));
+        layer.add_forward(block, nullptr, ra::detail::view(sums).middle_rows(first, block.rows()));
     });
     CHECK(compare::same_bits(sums, expected));
 }

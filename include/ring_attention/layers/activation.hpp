@@ -52,8 +52,8 @@ struct Activation {
 
     Matrix<T> forward(Matrix<T> x, Cache* cache) const {
         if (cache) cache->input = x;
-        parallel_rows(x.rows(),
-                      [&](Index i) { detail::activate<kind>(x.row(i).data(), x.row(i).data(), Width); });
+        detail::parallel_rows(
+            x.rows(), [&](Index i) { detail::activate<kind>(x.row(i).data(), x.row(i).data(), Width); });
         return x;
     }
 
@@ -62,7 +62,7 @@ struct Activation {
     }
 
     static Matrix<T> input_gradient(Matrix<T> d_y, const Cache& cache) {
-        parallel_rows(d_y.rows(), [&](Index i) {
+        detail::parallel_rows(d_y.rows(), [&](Index i) {
             detail::activate_backward<kind>(cache.input.row(i).data(), d_y.row(i).data(), d_y.row(i).data(),
                                             Width);
         });

@@ -54,14 +54,15 @@ struct FeedForward {
         if (cache) return down.forward(activate(std::move(x), cache), cache_of_down(cache));
         Matrix<T> y(x.rows(), out_width);
         for_each_block(x, [&](const Matrix<T>& block, Index first) {
-            down.apply(activate(block, nullptr), {0, out_width}, view(y).middle_rows(first, block.rows()),
+            down.apply(activate(block, nullptr), {0, out_width},
+                       detail::view(y).middle_rows(first, block.rows()),
                        [](Index, Index, std::span<const T>) {});
         });
         return y;
     }
 
     /// sums (tokens, width) += the output.
-    void add_forward(Matrix<T> x, Cache* cache, MatrixView<T> sums) const {
+    void add_forward(Matrix<T> x, Cache* cache, detail::MatrixView<T> sums) const {
         down.add_forward(activate(std::move(x), cache), cache_of_down(cache), sums);
     }
 
@@ -74,14 +75,15 @@ struct FeedForward {
                 return up;
         }();
         Matrix<T> inner(x.rows(), inner_width), activated(cache ? x.rows() : 0, inner_width);
-        first.apply(x, {0, inner_width}, view(inner), [&](Index row, Index col, std::span<T> numbers) {
-            detail::activate<options.activation>(
-                numbers.data(), cache ? &activated(row, col) : numbers.data(), Index(numbers.size()));
-        });
+        first.apply(
+            x, {0, inner_width}, detail::view(inner), [&](Index row, Index col, std::span<T> numbers) {
+                detail::activate<options.activation>(
+                    numbers.data(), cache ? &activated(row, col) : numbers.data(), Index(numbers.size()));
+            });
         Matrix<T>& result = cache ? activated : inner;
         if constexpr (gated) {
             Matrix<T> factor(x.rows(), inner_width);
-            up.apply(x, {0, inner_width}, view(factor),
+            up.apply(x, {0, inner_width}, detail::view(factor),
                      [&](Index row, Index col, std::span<const T> numbers) {
                          detail::multiply_by(numbers.data(), &result(row, col), Index(numbers.size()));
                      });
@@ -97,7 +99,7 @@ struct FeedForward {
     static void for_each_block(const Matrix<T>& x, auto&& f) {
         if (x.rows() <= tokens_at_once) return f(x, Index(0));
         for (Index first = 0; first < x.rows(); first += tokens_at_once)
-            f(copy_of_rows(x, first, std::min(tokens_at_once, x.rows() - first)), first);
+            f(detail::copy_of_rows(x, first, std::min(tokens_at_once, x.rows() - first)), first);
     }
 
     Matrix<T> backward(Matrix<T> d, const Cache& cache, const SeatGradients<FeedForward>& gradients) const {
@@ -107,13 +109,13 @@ struct FeedForward {
             Matrix<T> inner = product_of(cache);
             down.add_gradients(d, inner, of_down);
             Matrix<T> d_inner(d.rows(), inner_width);
-            down.input_gradient(d, view(d_inner));
+            down.input_gradient(d, detail::view(d_inner));
             into_branches(cache, d_inner, inner);
             up.add_gradients(inner, cache.up.input, of_up);
             gate.add_gradients(d_inner, cache.up.input,
                                gradients.part([](auto& layer) -> auto& { return layer.gate; }));
-            up.input_gradient(inner, view(d));
-            gate.input_gradient(d_inner, view(d), Into::add);
+            up.input_gradient(inner, detail::view(d));
+            gate.input_gradient(d_inner, detail::view(d), detail::Into::add);
             return d;
         } else {
             d = down.backward(std::move(d), cache.down, of_down);
@@ -129,7 +131,7 @@ struct FeedForward {
     /// activation(gate(x)) * up(x).
     static Matrix<T> product_of(const Cache& cache) {
         Matrix<T> product(cache.up.input.rows(), inner_width);
-        parallel_rows(product.rows(), [&](Index i) {
+        detail::parallel_rows(product.rows(), [&](Index i) {
             T* const row = product.row(i).data();
             detail::activate<options.activation>(cache.activation.input.row(i).data(), row, inner_width);
             detail::multiply_by(cache.down.input.row(i).data(), row, inner_width);
@@ -139,7 +141,7 @@ struct FeedForward {
 
     /// Of the gradient d of the product the one of up(x), and in its place the one of gate(x).
     static void into_branches(const Cache& cache, Matrix<T>& d, Matrix<T>& d_up) {
-        parallel_rows(d.rows(), [&](Index i) {
+        detail::parallel_rows(d.rows(), [&](Index i) {
             const T* const gate_row = cache.activation.input.row(i).data();
             T *const d_row = d.row(i).data(), *const d_up_row = d_up.row(i).data();
             detail::activate<options.activation>(gate_row, d_up_row, inner_width);

@@ -32,12 +32,13 @@ struct LayerNorm {
     Matrix<T> backward(Matrix<T> d_y, const Cache& cache, const SeatGradients<LayerNorm>& gradients) const {
         const Matrix<T>& n = cache.values;
         gradients.for_each([&](LayerNorm& gradient, IndexRange rows) {
-            add_sum_of_rows(rows.first, rows.count, gradient.beta, [&](Index row, Index col, Index cols) {
-                return d_y.row(row).segment(col, cols);
-            });
-            add_sum_of_rows(rows.first, rows.count, gradient.gamma, [&](Index row, Index col, Index cols) {
-                return d_y.row(row).segment(col, cols).cwiseProduct(n.row(row).segment(col, cols));
-            });
+            detail::add_sum_of_rows(
+                rows.first, rows.count, gradient.beta,
+                [&](Index row, Index col, Index cols) { return d_y.row(row).segment(col, cols); });
+            detail::add_sum_of_rows(
+                rows.first, rows.count, gradient.gamma, [&](Index row, Index col, Index cols) {
+                    return d_y.row(row).segment(col, cols).cwiseProduct(n.row(row).segment(col, cols));
+                });
         });
         return cache.backward(std::move(d_y), [&](auto& d) { d = d.cwiseProduct(gamma); });
     }

@@ -31,9 +31,10 @@ struct RmsNorm {
     Matrix<T> backward(Matrix<T> d_y, const Cache& cache, const SeatGradients<RmsNorm>& gradients) const {
         const Matrix<T>& n = cache.values;
         gradients.for_each([&](RmsNorm& gradient, IndexRange rows) {
-            add_sum_of_rows(rows.first, rows.count, gradient.gamma, [&](Index row, Index col, Index cols) {
-                return d_y.row(row).segment(col, cols).cwiseProduct(n.row(row).segment(col, cols));
-            });
+            detail::add_sum_of_rows(
+                rows.first, rows.count, gradient.gamma, [&](Index row, Index col, Index cols) {
+                    return d_y.row(row).segment(col, cols).cwiseProduct(n.row(row).segment(col, cols));
+                });
         });
         return cache.backward(std::move(d_y), [&](auto& d) { scale(d); });
     }
