@@ -1,5 +1,4 @@
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <numbers>
 #include <vector>
@@ -8,6 +7,7 @@
 
 #include <ring_attention/kernels/activation.hpp>
 
+#include "support/positions.hpp"
 #include "support/ulps.hpp"
 
 namespace ra = ring_attention;
@@ -87,30 +87,6 @@ void check_special_values() {
         for (const T sign : {T(1), T(-1)}) {
             REQUIRE(ulps<T>(Function::value(sign * x), Function::exact(sign * x)) < 3);
             REQUIRE(ulps<T>(Function::derivative(sign * x), Function::exact_derivative(sign * x)) < 3);
-        }
-}
-
-/// To the bit, but for those of a NaN.
-template <class T>
-bool same(T a, T b) {
-    return (std::isnan(a) && std::isnan(b)) || std::memcmp(&a, &b, sizeof(T)) == 0;
-}
-
-/// apply(x, y, n) on arrays of every small length, from every address: the same number must give the same
-/// bits as alone.
-template <class T>
-void check_positions(auto&& apply) {
-    std::vector<T> x, alone(91);
-    for (int i = 0; i <= 90; ++i) x.push_back(T(-9) + T(i) / 5);
-    x[7] = not_a_number<T>;
-    for (std::size_t i = 0; i < x.size(); ++i) apply(&x[i], &alone[i], 1);
-    for (Index first = 0; first < 20; ++first)
-        for (Index n = 0; first + n <= Index(x.size()); ++n) {
-            std::vector<T> y(x.size() + 1, T(77));
-            apply(x.data() + first, y.data() + 1, n);
-            for (Index i = 0; i < n; ++i) REQUIRE(same(y[std::size_t(i + 1)], alone[std::size_t(first + i)]));
-            REQUIRE(y[0] == 77);
-            if (n < Index(x.size())) REQUIRE(y[std::size_t(n + 1)] == 77);
         }
 }
 
@@ -202,12 +178,14 @@ TEST_CASE_TEMPLATE("soft cap: cap tanh(x / cap) and its derivative", T, float, d
 
 TEST_CASE_TEMPLATE("activations: equal numbers give equal bits wherever they stand", T, float, double) {
     namespace kernels = ra::detail;
-    check_positions<T>([](const T* x, T* y, Index n) { kernels::silu<T>(x, y, n); });
-    check_positions<T>([](const T* x, T* y, Index n) { kernels::silu_backward<T>(x, x, y, n); });
-    check_positions<T>([](const T* x, T* y, Index n) { kernels::gelu_tanh<T>(x, y, n); });
-    check_positions<T>([](const T* x, T* y, Index n) { kernels::gelu_tanh_backward<T>(x, x, y, n); });
-    check_positions<T>([](const T* x, T* y, Index n) { kernels::relu<T>(x, y, n); });
-    check_positions<T>([](const T* x, T* y, Index n) { kernels::relu_backward<T>(x, x, y, n); });
-    check_positions<T>([](const T* x, T* y, Index n) { kernels::soft_cap<T>(x, T(3), y, n); });
-    check_positions<T>([](const T* x, T* y, Index n) { kernels::soft_cap_backward<T>(x, T(3), x, y, n); });
+    support::check_positions<T>([](const T* x, T* y, Index n) { kernels::silu<T>(x, y, n); });
+    support::check_positions<T>([](const T* x, T* y, Index n) { kernels::silu_backward<T>(x, x, y, n); });
+    support::check_positions<T>([](const T* x, T* y, Index n) { kernels::gelu_tanh<T>(x, y, n); });
+    support::check_positions<T>(
+        [](const T* x, T* y, Index n) { kernels::gelu_tanh_backward<T>(x, x, y, n); });
+    support::check_positions<T>([](const T* x, T* y, Index n) { kernels::relu<T>(x, y, n); });
+    support::check_positions<T>([](const T* x, T* y, Index n) { kernels::relu_backward<T>(x, x, y, n); });
+    support::check_positions<T>([](const T* x, T* y, Index n) { kernels::soft_cap<T>(x, T(3), y, n); });
+    support::check_positions<T>(
+        [](const T* x, T* y, Index n) { kernels::soft_cap_backward<T>(x, T(3), x, y, n); });
 }

@@ -11,7 +11,8 @@ TEST_CASE("layer norm: finite differences") {
     support::check_layer<ra::LayerNorm<double, 5>>({.batch = 2, .seq_len = 3, .num_seats = 1});
     support::check_layer<ra::LayerNorm<double, 8>>({.batch = 1, .seq_len = 7, .num_seats = 3});
     support::check_layer<ra::LayerNorm<double, 1>>({.batch = 1, .seq_len = 2, .num_seats = 1});
-    support::check_layer<ra::LayerNorm<double, 5, {ra::NormKind::layer, 0.5f}>>({.batch = 2, .seq_len = 2});
+    support::check_layer<ra::LayerNorm<double, 5, ra::NormOptions{ra::NormKind::layer, 0.5f}>>(
+        {.batch = 2, .seq_len = 2});
 }
 
 TEST_CASE_TEMPLATE("layer norm: agrees with its definition, near 0 and far from it", T, float, double) {
@@ -44,7 +45,7 @@ TEST_CASE_TEMPLATE("layer norm: a constant row gives beta, a tiny one counts eps
 
 TEST_CASE("layer norm: epsilon is an option, and is meant as it is written") {
     using R = long double;
-    ra::LayerNorm<double, 4, {ra::NormKind::layer, 1e-12f}> norm;
+    ra::LayerNorm<double, 4, ra::NormOptions{ra::NormKind::layer, 1e-12f}> norm;
     support::randomise(norm);
     const std::vector<R> row{1e-6L, -1e-6L, 1e-6L, -1e-6L};
     support::check_forward(

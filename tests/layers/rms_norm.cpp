@@ -42,7 +42,8 @@ void check_definition() {
 
 TEST_CASE("rms norm: finite differences") {
     support::check_layer<ra::RmsNorm<double, 5>>({.batch = 2, .seq_len = 3, .num_seats = 2});
-    support::check_layer<ra::RmsNorm<double, 1, {ra::NormKind::rms, 0.5f}>>({.batch = 1, .seq_len = 3});
+    support::check_layer<ra::RmsNorm<double, 1, ra::NormOptions{ra::NormKind::rms, 0.5f}>>(
+        {.batch = 1, .seq_len = 3});
     support::check_layer<ra::RmsNorm<double, 5, one_plus>>({.batch = 1, .seq_len = 7, .num_seats = 3});
 }
 

@@ -122,11 +122,5 @@ void soft_cap_backward(const T* x, T cap, const T* dy, T* dx, Index n) {
                 [cap](Simd<T> a, Simd<T> da) { return da * tanh_derivative(a / Simd<T>(cap)); });
 }
 
-/// y *= x.
-template <Real T>
-void multiply_by(const T* x, T* y, Index n) {
-    map_numbers(x, y, y, n, [](Simd<T> a, Simd<T> b) { return a * b; });
-}
-
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail
 RING_ATTENTION_PRECISE_END
