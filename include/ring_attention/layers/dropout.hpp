@@ -97,7 +97,7 @@ struct DropoutLayer {
     }
 
     static void apply(const Matrix<std::uint8_t>& keep, Matrix<T>& rows) {
-        parallel_rows(rows.rows(), [&](Index i) { apply(keep.row(i).data(), rows.row(i).data()); });
+        detail::parallel_rows(rows.rows(), [&](Index i) { apply(keep.row(i).data(), rows.row(i).data()); });
     }
 
     static void apply_drawn(const KeepPatternReference& patterns, const DropoutPlace& place, const auto& pass,

@@ -135,9 +135,10 @@ struct Residual {
         if constexpr (detail::AddingSequenceLayer<Inner>)
             inner.add_forward(enter(x, cache), cache ? &cache->inner : nullptr, pass, x);
         else if constexpr (detail::AddingTokenLayer<Inner>) {
-            if (cache) return inner.add_forward(enter(x, cache), &cache->inner, view(x));
+            if (cache) return inner.add_forward(enter(x, cache), &cache->inner, detail::view(x));
             for_each_block(x, [&](const Matrix<T>& block, Index first) {
-                inner.add_forward(enter(block, nullptr), nullptr, view(x).middle_rows(first, block.rows()));
+                inner.add_forward(enter(block, nullptr), nullptr,
+                                  detail::view(x).middle_rows(first, block.rows()));
             });
         }
     }
@@ -151,9 +152,8 @@ struct Residual {
     }
 
     static void add(const Matrix<T>& branch, Matrix<T>& x) {
-        parallel_rows(x.rows(), [&](Index row) {
-            ring_attention::add(branch.row(row).data(), x.row(row).data(), in_width);
-        });
+        detail::parallel_rows(
+            x.rows(), [&](Index row) { detail::add(branch.row(row).data(), x.row(row).data(), in_width); });
     }
 };
 

@@ -11,8 +11,7 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 namespace detail {
 
 template <class Checked, class T>
-using ModelOf = Model<Transformer<Checked, T>, Checked::options.num_chunks, Checked::options.output,
-                      Checked::options.layout>;
+using ModelOf = Model<Transformer<Checked, T>, Checked::options.output>;
 
 // g++ 12 cannot see through these in one step, where the options depend on template arguments.
 template <TransformerOptions options, class T>
@@ -68,26 +67,34 @@ void initialise(Model& model, std::uint64_t seed) {
     detail::initialise_parts(model, random, stream);
 }
 
+namespace detail {
+
+/// With what the options say beyond the type.
+template <class Model>
+Model built(const auto& options, std::uint64_t seed) {
+    Model model;
+    model.num_chunks = options.num_chunks;
+    model.layout = options.layout;
+    initialise(model, seed);
+    return model;
+}
+
+}  // namespace detail
+
 /// auto model = build<options>(); build<options, double>(seed)
 template <Options options, class T = float>
 SequenceModel<options, T> build(std::uint64_t seed = 0) {
-    SequenceModel<options, T> model;
-    initialise(model, seed);
-    return model;
+    return detail::built<SequenceModel<options, T>>(options, seed);
 }
 
 template <TransformerOptions options, class T = float>
 TransformerModel<options, T> build(std::uint64_t seed = 0) {
-    TransformerModel<options, T> model;
-    initialise(model, seed);
-    return model;
+    return detail::built<TransformerModel<options, T>>(options, seed);
 }
 
 template <LanguageOptions options, class T = float>
 LanguageModel<options, T> build(std::uint64_t seed = 0) {
-    LanguageModel<options, T> model;
-    initialise(model, seed);
-    return model;
+    return detail::built<LanguageModel<options, T>>(options, seed);
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -17,6 +17,10 @@ namespace detail {
 template <bool is_there, class Part, class Nothing>
 using PartIf = std::conditional_t<is_there, Part, Named<"", Nothing>>;
 
+constexpr NormOptions norm_options(const TransformerOptions& o) {
+    return {o.norm, o.norm_epsilon};
+}
+
 /// Of each block.
 constexpr BlockOptions block_options(const TransformerOptions& o) {
     return {.width = o.hidden_size,
@@ -28,7 +32,17 @@ constexpr BlockOptions block_options(const TransformerOptions& o) {
             .window = o.window,
             .softcap = o.softcap,
             .scale = o.scale,
-            .sinks = o.sinks};
+            .sinks = o.sinks,
+            .ffn_width = o.ffn_width,
+            .activation = o.activation,
+            .gated = o.gated,
+            .norm = norm_options(o),
+            .norm_place = o.norm_place,
+            .qkv_bias = o.qkv_bias,
+            .out_bias = o.out_bias,
+            .ffn_bias = o.ffn_bias,
+            .query_key_norm = o.query_key_norm,
+            .rotary = o.rotary};
 }
 
 /// What a transformer consists of.
@@ -38,14 +52,17 @@ struct TransformerParts {
     static constexpr Index width = o.hidden_size;
     static constexpr bool has_tokens = o.vocabulary > 0;
     using Nothing = Identity<T, width>;
+    static constexpr BlockOptions of_block = block_options(o);
+    static constexpr NormOptions of_norm = of_block.norm;
+    using Norm = ring_attention::Norm<T, width, of_norm>;
     using Entrance = std::conditional_t<
         has_tokens, Named<"embedding", Embedding<T, o.vocabulary, width>>,
         PartIf<o.embed_dim != width, Named<"input_projection", Dense<T, o.embed_dim, width>>, Nothing>>;
     using Positioned = PartIf<o.positions == Positions::sinusoidal,
                               Named<"positions", PositionalEncoding<T, width>>, Nothing>;
-    using Blocks = Stack<Block<T, block_options(o)>, o.num_layers,
+    using Blocks = Stack<Block<T, of_block>, o.num_layers,
                          DropoutLayer<T, width, DropoutOptions{o.dropout, DropoutSite::between_blocks}>>;
-    using FinalNorm = PartIf<o.final_norm, Named<"final_norm", LayerNorm<T, width>>, Nothing>;
+    using FinalNorm = PartIf<o.final_norm, Named<"final_norm", Norm>, Nothing>;
     using Head = PartIf<o.head && has_tokens, Named<"head", Dense<T, width, o.vocabulary>>, Nothing>;
 
     using type = Sequential<Entrance, Positioned, Named<"ring_", Blocks>, FinalNorm, Head>;
