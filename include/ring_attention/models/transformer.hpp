@@ -46,9 +46,8 @@ constexpr BlockOptions block_options(const TransformerOptions& o) {
 }
 
 /// What a transformer consists of.
-template <class Checked, class T>
+template <TransformerOptions o, class T>
 struct TransformerParts {
-    static constexpr TransformerOptions o = Checked::options;
     static constexpr Index width = o.hidden_size;
     static constexpr bool has_tokens = o.vocabulary > 0;
     using Nothing = Identity<T, width>;
@@ -72,8 +71,10 @@ struct TransformerParts {
 
 /// A transformer between its doors: the embedding of tokens or input_projection (only where embed_dim is not
 /// hidden_size), positions, blocks "ring_1" ... with dropout between them, final_norm, and for tokens a head
-/// that gives a logit for each of the vocabulary. Models that differ in what no layer sees are of one type.
-template <class Checked, class T>
-using Transformer = typename detail::TransformerParts<Checked, T>::type;
+/// that gives a logit for each of the vocabulary.
+template <TransformerOptions o, class T>
+struct Transformer : detail::TransformerParts<o, T>::type {
+    static constexpr TransformerOptions options = o;
+};
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI
