@@ -45,6 +45,14 @@ constexpr BlockOptions block_options(const TransformerOptions& o) {
             .rotary = o.rotary};
 }
 
+/// Some of the blocks have no window.
+template <int first, int every>
+struct FullAttention {
+    static void prepare(auto& block, Index number) {
+        if (number <= first || (every > 0 && number % every == 0)) std::get<0>(block.layers).inner.window = 0;
+    }
+};
+
 /// What a transformer consists of.
 template <TransformerOptions o, class T>
 struct TransformerParts {
@@ -59,8 +67,10 @@ struct TransformerParts {
         PartIf<o.embed_dim != width, Named<"input_projection", Dense<T, o.embed_dim, width>>, Nothing>>;
     using Positioned = PartIf<o.positions == Positions::sinusoidal,
                               Named<"positions", PositionalEncoding<T, width>>, Nothing>;
-    using Blocks = Stack<Block<T, of_block>, o.num_layers,
-                         DropoutLayer<T, width, DropoutOptions{o.dropout, DropoutSite::between_blocks}>>;
+    using Between = DropoutLayer<T, width, DropoutOptions{o.dropout, DropoutSite::between_blocks}>;
+    using Differences = std::conditional_t<o.window == 0, AllAlike,
+                                           FullAttention<o.full_attention_first, o.full_attention_every>>;
+    using Blocks = Stack<Block<T, of_block>, o.num_layers, Between, Differences>;
     using FinalNorm = PartIf<o.final_norm, Named<"final_norm", Norm>, Nothing>;
     using Head = PartIf<o.head && has_tokens, Named<"head", Dense<T, width, o.vocabulary>>, Nothing>;
 
