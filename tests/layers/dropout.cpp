@@ -127,11 +127,17 @@ TEST_CASE("dropout: what is kept is divided by 1 - rate, what is not is 0 even i
             }
 }
 
+namespace {
+
+/// The patterns of a Dropout, of another type.
+struct Own : ra::Dropout {
+    static constexpr bool drawn_from_numbers = false;
+};
+
+}  // namespace
+
 TEST_CASE("dropout: backward draws a Dropout's patterns again, and needs no matrix for that") {
     using Layer = Quarter<ra::DropoutSite::attention>;
-    struct Own : ra::Dropout {  // the same patterns, of another type: these are kept
-        static constexpr bool drawn_from_numbers = false;
-    };
     ra::LocalRing ring;
     const ra::Share share(ra::ChunkLayout(7, 3), 0, 1);
     const auto d = support::normal_matrix(14, 4, 1);
