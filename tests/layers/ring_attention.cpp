@@ -233,7 +233,7 @@ TEST_CASE("ring attention layer: layers of one type may have different windows")
     ra::LocalRing ring;
     const ra::Share share(ra::ChunkLayout(seq_len, 1), 0, 1);
     const ra::Sequences sequences;
-    const ra::Pass<ra::LocalRing> pass{ring, share, batch, {}, 0, false, &sequences};
+    const ra::Pass pass{ring, share, batch, {}, 0, false, &sequences};
     for (const ra::Index window : {0, 1, 3, 4, 9}) {
         Layer layer;
         support::randomise(layer);
