@@ -126,11 +126,10 @@ struct RingAttention {
             return token_by_token(d_projected.data() + first, tokens, pass.batch, num_heads, head_width,
                                   qkv_width);
         };
-        List<std::span<T>> d_sinks;
-        if constexpr (options.sinks)
-            gradients.for_each([&](RingAttention& gradient, IndexRange) {
-                d_sinks.push_back(detail::numbers_of(gradient.sinks));
-            });
+        Matrix<T> d_sinks = Matrix<T>::Zero(options.sinks ? pass.share.num_seats() : 0, heads);  // a seat's
+        List<std::span<T>> d_sinks_at_seats;
+        for (Index seat = 0; seat < d_sinks.rows(); ++seat)
+            d_sinks_at_seats.emplace_back(d_sinks.row(seat).data(), std::size_t(heads));
         attend_backward<T>(pass.ring, plan,
                            {{tokens, heads_of(query.data(), tokens, pass), terms()},
                             heads_of(std::as_const(d).data(), tokens, pass),
@@ -142,8 +141,13 @@ struct RingAttention {
                             key_values(plan.keys, part(query_width, key_value_heads),
                                        part(query_width + key_value_width, key_value_heads)),
                             {},
-                            d_sinks},
+                            d_sinks_at_seats},
                            key_value);
+        if constexpr (options.sinks) {
+            Index seat = 0;
+            gradients.part([](auto& layer) -> auto& { return layer.sinks; })
+                .for_each([&](RowVector<T>& gradient, IndexRange) { gradient += d_sinks.row(seat++); });
+        }
         if constexpr (QueryKey::changes) {
             QueryKey::backward(q_norm, heads_of(cache.query.data(), tokens, pass), part(0, heads), tokens,
                                gradients.part([](auto& layer) -> auto& { return layer.q_norm; }), pass);
@@ -186,10 +190,7 @@ struct RingAttention {
     /// Queries [tokens, query_width], of all tokens or of the last; keys and values go where attention reads
     /// them.
     Matrix<T> project(const Matrix<T>& x, const auto& pass, const KeyValues<T>& key_value) const {
-        List<IndexRange> seats;
-        seats.reserve(std::size_t(pass.share.num_seats()));
-        for (Index seat = 0; seat < pass.share.num_seats(); ++seat)
-            seats.push_back(rows_of_seat(pass.share, pass.batch, seat));
+        const List<IndexRange> seats = rows_of_seats(pass.share, pass.batch);
         const auto write = [&](Index row, Index col, std::span<const T> numbers) {
             const auto seat =
                 std::size_t(std::upper_bound(seats.begin(), seats.end(), row,

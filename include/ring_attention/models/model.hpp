@@ -100,14 +100,12 @@ struct Model {
             throw RingError("backward: the cache is of another ring than the one given");
         const Pass pass{ring, share, cache.batch, {}, 0, false, &cache.sequences};
         Matrix<Scalar> d = Doors::leave_backward(d_output, share, cache.sequences);
-        add_seat_gradients(gradient, ring, share, cache.batch, [&](const SeatGradients<Model>& gradients) {
-            const auto of_body = gradients.part([](auto& model) -> auto& { return model.body; });
-            if constexpr (TokenBody<Body>)
-                body.backward(std::move(d), cache.body, of_body, pass);
-            else
-                d = body.backward(std::move(d), cache.body, of_body, pass);
-        });
-        if constexpr (!TokenBody<Body>) return Doors::enter_backward(d, cache.batch, share);
+        const SeatGradients<Body> gradients(gradient.body, rows_of_seats(share, cache.batch), ring);
+        if constexpr (TokenBody<Body>)
+            body.backward(std::move(d), cache.body, gradients, pass);
+        else
+            return Doors::enter_backward(body.backward(std::move(d), cache.body, gradients, pass),
+                                         cache.batch, share);
     }
 
   private:
