@@ -14,7 +14,7 @@ namespace detail {
 template <ActivationKind kind, class T>
 void activate(const T* x, T* y, Index n) {
     if constexpr (kind == ActivationKind::gelu)
-        gelu(x, y, n);
+        detail::gelu(x, y, n);
     else if constexpr (kind == ActivationKind::gelu_tanh)
         gelu_tanh(x, y, n);
     else if constexpr (kind == ActivationKind::silu)
@@ -27,7 +27,7 @@ void activate(const T* x, T* y, Index n) {
 template <ActivationKind kind, class T>
 void activate_backward(const T* x, const T* dy, T* dx, Index n) {
     if constexpr (kind == ActivationKind::gelu)
-        gelu_backward(x, dy, dx, n);
+        detail::gelu_backward(x, dy, dx, n);
     else if constexpr (kind == ActivationKind::gelu_tanh)
         gelu_tanh_backward(x, dy, dx, n);
     else if constexpr (kind == ActivationKind::silu)

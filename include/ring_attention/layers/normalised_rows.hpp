@@ -20,12 +20,12 @@ struct NormalisedRows {
         Matrix<T> y(x.rows(), Width);
         RowVector<T> inverse_deviation(x.rows());
         if (cache) cache->values.resize(x.rows(), Width);
-        parallel_rows(x.rows(), [&](Index i) {
+        detail::parallel_rows(x.rows(), [&](Index i) {
             // In double: the errors of a norm would be the largest of a block in float.
             auto& row = of_thread<RowVector<double>, Width>(Width);
             row = x.row(i).template cast<double>();
-            if constexpr (centred) row.array() -= sum(row.data(), Width) / double(Width);
-            const double variance = dot(row.data(), row.data(), Width) / double(Width);
+            if constexpr (centred) row.array() -= detail::sum(row.data(), Width) / double(Width);
+            const double variance = detail::dot(row.data(), row.data(), Width) / double(Width);
             const double deviation = std::sqrt(variance + epsilon);
             inverse_deviation[i] = T(1 / deviation);
             row /= deviation;
@@ -40,12 +40,12 @@ struct NormalisedRows {
     /// From the gradient d of the normalised rows n that of x: (d - mean(d) - n mean(d n)) / deviation, not
     /// centred without mean(d). begin(row) first makes a row of d of a row of what is given.
     Matrix<T> backward(Matrix<T> given, const auto& begin) const {
-        parallel_rows(given.rows(), [&](Index i) {
+        detail::parallel_rows(given.rows(), [&](Index i) {
             auto d = given.row(i);
             begin(d);
-            const T mean_dn = dot(d.data(), values.row(i).data(), Width) / T(Width);
+            const T mean_dn = detail::dot(d.data(), values.row(i).data(), Width) / T(Width);
             if constexpr (centred) {
-                const T mean_d = sum(d.data(), Width) / T(Width);
+                const T mean_d = detail::sum(d.data(), Width) / T(Width);
                 d = inverse_deviation[i] * (d.array() - mean_d - values.row(i).array() * mean_dn).matrix();
             } else {
                 d = inverse_deviation[i] * (d.array() - values.row(i).array() * mean_dn).matrix();
