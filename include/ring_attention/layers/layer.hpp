@@ -67,6 +67,13 @@ struct Pass {
     /// Where the document of the token at this position begins.
     Index document_start(Index position) const { return sequences ? sequences->document_start(position) : 0; }
 
+    /// The type of the token of each row: [tokens, 1].
+    Matrix<std::int32_t> token_types() const {
+        if (!sequences || sequences->token_types.size() == 0)
+            return Matrix<std::int32_t>::Zero(batch * share.num_tokens(), 1);
+        return enter_seats(sequences->token_types.data(), batch, 1, share);
+    }
+
     /// The rows of the last token of the sequence, one a batch entry; none on a rank that does not hold it.
     template <class T>
     Matrix<T> last_rows(const Matrix<T>& rows) const {

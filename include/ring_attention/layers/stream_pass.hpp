@@ -73,6 +73,10 @@ struct StreamPass {
 
     Index document_start(Index) const { return start_of_document; }
 
+    Matrix<std::int32_t> token_types() const {
+        return Matrix<std::int32_t>::Zero(batch * share.next.count, 1);
+    }
+
     template <class Number>
     Matrix<Number> last_rows(const Matrix<Number>& rows) const {
         return detail::last_token_rows(rows, share, batch);

@@ -7,6 +7,7 @@
 #include <ring_attention/layers/dropout.hpp>
 #include <ring_attention/models/doors.hpp>
 #include <ring_attention/models/gradient_chain.hpp>
+#include <ring_attention/models/input_bounds.hpp>
 #include <ring_attention/ring/local_ring.hpp>
 #include <ring_attention/sequence/agreement.hpp>
 
@@ -134,6 +135,9 @@ struct Model {
                 RingReference ring) const {
         Doors::require_input(x);
         const bool several = ring.ranks() > 1;
+        const detail::InputBounds bounds = detail::input_bounds(body);
+        const detail::TokenTypesVerdict token_types(bounds, sequences.token_types, x.dimension(0),
+                                                    x.dimension(1));
         const Share share =
             agree_on_share(ring, num_chunks, layout, x.dimension(1),
                            {{"batch", x.dimension(0)},
@@ -141,10 +145,13 @@ struct Model {
                             agreed_fingerprint("dropout", keep_patterns.key()),
                             detail::agreed_numbers("document_starts", sequences.document_starts),
                             detail::agreed_numbers("lengths", sequences.lengths),
+                            token_types.agreed(),
                             agreed_fingerprint("weights", several ? fingerprint(*this) : 0)});
         const Index seq_len = share.layout().seq_len();
         detail::require_documents(sequences.document_starts, seq_len, "Sequences");
         detail::require_lengths(sequences.lengths, x.dimension(0), seq_len, "Sequences");
+        detail::require_positions(bounds, sequences, seq_len);
+        token_types.require();
         return share;
     }
 };

@@ -43,7 +43,8 @@ class Stream {
     static constexpr Index out_width = M::out_width;
     static constexpr Index portion = 512;
 
-    explicit Stream(const M& model, const StreamOptions& options = {}) : model_(&model), options_(options) {
+    explicit Stream(const M& model, const StreamOptions& options = {})
+        : model_(&model), options_(options), max_positions_(detail::input_bounds(model.body).max_positions) {
         if (options.batch < 1)
             throw ShapeError("StreamOptions: batch is " + std::to_string(options.batch) +
                              ", expected at least 1");
@@ -158,6 +159,10 @@ class Stream {
             throw ShapeError("push: " + std::to_string(count) + " tokens after " + std::to_string(size) +
                              ", expected at most " + std::to_string(options_.capacity) +
                              " in all, the capacity");
+        if (count > max_positions_ - size)
+            throw ShapeError("push: " + std::to_string(count) + " tokens after " + std::to_string(size) +
+                             " of the document, expected at most " + std::to_string(max_positions_) +
+                             " in all, the positions that the model has learned");
         return size + count <= capacity_ ? capacity_ : std::max(size + count, 2 * capacity_);
     }
 
@@ -189,6 +194,7 @@ class Stream {
 
     const M* model_;
     StreamOptions options_;
+    Index max_positions_;  // of a document
     StreamMemory<Scalar> memory_;
     Index size_ = 0, document_start_ = 0, capacity_ = 0;
     Matrix<double> sums_;  // [batch, out_width] of all outputs, for a mean
