@@ -87,7 +87,7 @@ TEST_CASE("rotary attention: layouts change results by rounding only") {
     }
 }
 
-TEST_CASE("rotary attention: a stream gives the whole forward pass, and positions of a document count anew") {
+TEST_CASE("rotary attention: a stream gives the whole forward pass, in documents too") {
     const auto model = random_model<Model<ra::Layout::contiguous>>();
     const auto x = tensors::normal<double, 3>({2, 700, 6}, 1);
     for (const std::vector<ra::Index>& starts : {std::vector<ra::Index>{0}, {0, 1, 40, 300}}) {
