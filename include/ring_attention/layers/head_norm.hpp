@@ -72,7 +72,8 @@ struct HeadNorm {
     static T normalise(const T* x, double epsilon, Row& normalised) {
         std::array<double, std::size_t(width)> row;
         std::copy_n(x, width, row.data());
-        const double inverse = 1 / std::sqrt(dot(row.data(), row.data(), width) / double(width) + epsilon);
+        const double inverse =
+            1 / std::sqrt(detail::dot(row.data(), row.data(), width) / double(width) + epsilon);
         for (std::size_t i = 0; i < row.size(); ++i) normalised[i] = T(row[i] * inverse);
         return T(inverse);
     }
@@ -82,7 +83,7 @@ struct HeadNorm {
             d_gamma[i] += d[i] * normalised[i];
             d[i] *= gamma.data()[i];
         }
-        const T mean = dot<T>(d, normalised.data(), width) / T(width);
+        const T mean = detail::dot<T>(d, normalised.data(), width) / T(width);
         for (std::size_t i = 0; i < normalised.size(); ++i) d[i] = inverse * (d[i] - normalised[i] * mean);
     }
 };

@@ -121,7 +121,7 @@ struct RingAttention {
         d = out_proj.backward(std::move(d), cache.out_proj,
                               gradients.part([](auto& layer) -> auto& { return layer.out_proj; }));
         Matrix<T> d_projected(d.rows(), qkv_width);
-        parallel_rows(d.rows(), [&](Index row) { d_projected.row(row).setZero(); });
+        detail::parallel_rows(d.rows(), [&](Index row) { d_projected.row(row).setZero(); });
         const auto part = [&](Index first, Index num_heads) {
             return token_by_token(d_projected.data() + first, tokens, pass.batch, num_heads, head_width,
                                   qkv_width);
@@ -206,17 +206,19 @@ struct RingAttention {
         if (pass.last_token_only) {
             Matrix<T> last = pass.last_rows(x), query(last.rows(), query_width),
                       scratch(x.rows(), 2 * key_value_width);
-            qkv.apply(last, {0, query_width}, view(query), [](Index, Index, std::span<const T>) {});
-            qkv.apply(x, {query_width, 2 * key_value_width}, view(scratch), write);
+            qkv.apply(last, {0, query_width}, detail::view(query), [](Index, Index, std::span<const T>) {});
+            qkv.apply(x, {query_width, 2 * key_value_width}, detail::view(scratch), write);
             return query;
         }
         Matrix<T> query(x.rows(), query_width), scratch(x.rows(), qkv_width);
-        qkv.apply(x, {0, qkv_width}, view(scratch), [&](Index row, Index col, std::span<const T> numbers) {
-            const auto to_query = std::size_t(std::clamp<Index>(query_width - col, 0, Index(numbers.size())));
-            std::copy_n(numbers.data(), to_query, &query(row, 0) + col);
-            if (to_query < numbers.size())
-                write(row, col + Index(to_query) - query_width, numbers.subspan(to_query));
-        });
+        qkv.apply(x, {0, qkv_width}, detail::view(scratch),
+                  [&](Index row, Index col, std::span<const T> numbers) {
+                      const auto to_query =
+                          std::size_t(std::clamp<Index>(query_width - col, 0, Index(numbers.size())));
+                      std::copy_n(numbers.data(), to_query, &query(row, 0) + col);
+                      if (to_query < numbers.size())
+                          write(row, col + Index(to_query) - query_width, numbers.subspan(to_query));
+                  });
         return query;
     }
 
