@@ -42,7 +42,7 @@ constexpr ra::AttentionLayerOptions llama3{.width = 4,
                                                       .factor = 3,
                                                       .original_positions = 50}};
 constexpr ra::AttentionLayerOptions normalised{
-    .width = 5, .heads = 3, .head_width = 3, .causal = false, .query_key_norm = true, .norm_epsilon = 0.1f};
+    .width = 5, .heads = 3, .head_width = 3, .causal = false, .query_key_norm = true, .norm_epsilon = 0.125f};
 constexpr ra::AttentionLayerOptions with_all{.width = 4,
                                              .heads = 4,
                                              .key_value_heads = 2,
