@@ -25,7 +25,7 @@ struct RingAttention {
                            key_value_heads = Checked::key_value_heads, head_width = Checked::head_width,
                            query_width = heads * head_width, key_value_width = key_value_heads * head_width,
                            qkv_width = query_width + 2 * key_value_width;
-    static constexpr bool streams = options.causal;
+    static constexpr bool streams = options.causal, adds_forward = true;
 
     using Projection = Dense<T, in_width, qkv_width, options.qkv_bias>;
     using OutProjection = Dense<T, query_width, out_width, options.out_bias>;
@@ -59,6 +59,14 @@ struct RingAttention {
 
     Matrix<T> forward(Matrix<T> x, Cache* cache, const auto& pass) const {
         return out_proj.forward(mix(std::move(x), cache, pass), cache ? &cache->out_proj : nullptr);
+    }
+
+    /// sums (tokens, out_width) += the output. Where the pass asks for the last token alone, the sums become
+    /// their last rows first.
+    void add_forward(Matrix<T> x, Cache* cache, const auto& pass, Matrix<T>& sums) const {
+        Matrix<T> mixed = mix(std::move(x), cache, pass);
+        if (pass.last_token_only) sums = pass.last_rows(sums);
+        out_proj.add_forward(std::move(mixed), cache ? &cache->out_proj : nullptr, detail::view(sums));
     }
 
     /// Attention without out_proj.
