@@ -44,8 +44,8 @@ void dense_d_kernel(benchmark::State& state) {
     const auto x = bench::random<Matrix>(tokens, width), d_y = bench::random<Matrix>(tokens, inner);
     Matrix d_kernel = Matrix::Zero(width, inner);
     bench::measure_against_peak(state, bench::dense_flops(tokens, width, inner), [&] {
-        ra::parallel_multiply<float>(ra::view(x).transposed(), ra::view(d_y), ra::view(d_kernel),
-                                     ra::Into::add);
+        ra::detail::parallel_multiply<float>(ra::detail::view(x).transposed(), ra::detail::view(d_y),
+                                             ra::detail::view(d_kernel), ra::detail::Into::add);
         return d_kernel.data();
     });
 }
@@ -55,7 +55,8 @@ void dense_d_x(benchmark::State& state) {
     const auto d_y = bench::random<Matrix>(tokens, inner), kernel = bench::random<Matrix>(width, inner);
     bench::measure_against_peak(state, bench::dense_flops(tokens, width, inner), [&] {
         Matrix d_x(tokens, width);
-        ra::parallel_multiply<float>(ra::view(d_y), ra::view(kernel).transposed(), ra::view(d_x));
+        ra::detail::parallel_multiply<float>(ra::detail::view(d_y), ra::detail::view(kernel).transposed(),
+                                             ra::detail::view(d_x));
         return d_x;
     });
 }
@@ -73,7 +74,7 @@ void gelu(benchmark::State& state) {
 }
 
 void feed_forward(benchmark::State& state) {
-    const auto layer = initialised<ra::FeedForward<float, width, inner>>();
+    const auto layer = initialised<ra::FeedForward<float, ra::FeedForwardOptions{width, inner}>>();
     const auto x = bench::random<Matrix>(tokens, width);
     bench::measure_against_peak(state, 2 * bench::dense_flops(tokens, width, inner), copies_of(x),
                                 forward_of(layer));
@@ -81,7 +82,8 @@ void feed_forward(benchmark::State& state) {
 
 void block(benchmark::State& state) {
     using Block = ra::Block<float, ra::BlockOptions{.width = width, .heads = 8}>;
-    const auto model = initialised<ra::Model<ra::Sequential<Block>, 1, ra::Output::all>>();
+    auto model = initialised<ra::Model<ra::Sequential<Block>, ra::Output::all>>();
+    model.num_chunks = 1;
     const auto x = bench::random<ra::Tensor<float, 3>>(1, tokens, width);
     bench::measure_against_peak(state, bench::BlockFlops{1, tokens, width}.forward(),
                                 [&] { return model(x); });

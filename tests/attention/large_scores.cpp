@@ -33,8 +33,8 @@ constexpr Keys every_kind[] = {Keys::equal, Keys::nearly_equal, Keys::dominant, 
 /// nearly equal scores as well as T can hold their products.
 template <class T>
 bool rounds_once() {
-    const ra::Simd<T> x(T(1) + std::numeric_limits<T>::epsilon());
-    return ra::fma(x, x, -(x * x)).lanes[0] != T(0);
+    const ra::detail::Simd<T> x(T(1) + std::numeric_limits<T>::epsilon());
+    return ra::detail::fma(x, x, -(x * x)).lanes[0] != T(0);
 }
 
 /// q = 4 e0, k = about size e0 and anything across it: scores of 4 size / sqrt(head_dim).
@@ -208,7 +208,7 @@ TEST_CASE("ring attention layer: as exact at large scores, on several seats") {
         }
     ra::LocalRing ring;
     const ra::Share share = ra::share(ring, tokens, 3);
-    const ra::Pass<ra::LocalRing> pass{ring, share, 1, ra::KeepPatternReference{}};
+    const ra::Pass pass{ring, share, 1, ra::KeepPatternReference{}};
     Layer::Cache cache;
     Layer gradient = ra::zeros_like(layer);
     layer.forward(x, &cache, pass);

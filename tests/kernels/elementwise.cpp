@@ -11,7 +11,10 @@
 
 #include <ring_attention/kernels/elementwise.hpp>
 
+#include "support/positions.hpp"
+
 namespace ra = ring_attention;
+namespace detail = ra::detail;
 using ra::Index;
 
 namespace {
@@ -37,28 +40,10 @@ auto bits(T number) {
     return std::bit_cast<std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>>(number);
 }
 
-/// apply(x, y, n) on arrays of every small length, from every address: the same number must give the same
-/// bits as alone.
-template <class T>
-void check_positions(auto&& apply) {
-    std::vector<T> x = steps<T>(T(-9), T(9), 90), alone(x.size());
-    x[7] = std::numeric_limits<T>::quiet_NaN();
-    for (std::size_t i = 0; i < x.size(); ++i) apply(&x[i], &alone[i], 1);
-    for (Index first = 0; first < 20; ++first)
-        for (Index n = 0; first + n <= Index(x.size()); ++n) {
-            std::vector<T> y(x.size() + 1, T(77));
-            apply(x.data() + first, y.data() + 1, n);
-            for (Index i = 0; i < n; ++i)
-                REQUIRE(bits(y[std::size_t(i + 1)]) == bits(alone[std::size_t(first + i)]));
-            REQUIRE(y[0] == 77);
-            if (n < Index(x.size())) REQUIRE(y[std::size_t(n + 1)] == 77);
-        }
-}
-
 /// Whether fma rounds once: (1 + e) (1 - e) - 1 is -e^2, which is lost where the product is rounded first.
 template <class T>
 bool has_fma() {
-    const ra::Simd<T> e(std::numeric_limits<T>::epsilon()), one(T(1));
+    const detail::Simd<T> e(std::numeric_limits<T>::epsilon()), one(T(1));
     return fma(one + e, one - e, -one).lanes[0] != 0;
 }
 
@@ -67,8 +52,8 @@ bool has_fma() {
 TEST_CASE_TEMPLATE("gelu: absolute and relative error", T, float, double) {
     const std::vector<T> x = steps<T>(T(-12), T(12), 100'000);
     std::vector<T> y(x.size()), dx(x.size()), ones(x.size(), T(1));
-    ra::gelu<T>(x.data(), y.data(), Index(x.size()));
-    ra::gelu_backward<T>(x.data(), ones.data(), dx.data(), Index(x.size()));
+    detail::gelu<T>(x.data(), y.data(), Index(x.size()));
+    detail::gelu_backward<T>(x.data(), ones.data(), dx.data(), Index(x.size()));
     double absolute = 0, relative = 0, derivative = 0;
     for (std::size_t i = 0; i < x.size(); ++i) {
         const long double exact = exact_gelu(x[i]);
@@ -90,8 +75,8 @@ TEST_CASE_TEMPLATE("gelu: far out and not a number", T, float, double) {
     const T huge = std::numeric_limits<T>::max(), infinity = std::numeric_limits<T>::infinity();
     std::vector<T> x{huge, -huge, infinity, std::numeric_limits<T>::quiet_NaN(), 0, -100, 100}, y(7), dx(7),
         ones(7, T(1));
-    ra::gelu<T>(x.data(), y.data(), 7);
-    ra::gelu_backward<T>(x.data(), ones.data(), dx.data(), 7);
+    detail::gelu<T>(x.data(), y.data(), 7);
+    detail::gelu_backward<T>(x.data(), ones.data(), dx.data(), 7);
     CHECK(y[0] == huge);
     CHECK(y[1] == 0);
     CHECK(y[2] == infinity);
@@ -110,15 +95,15 @@ TEST_CASE_TEMPLATE("gelu: far out and not a number", T, float, double) {
 TEST_CASE_TEMPLATE("gelu_backward: scales with dy, also in place", T, float, double) {
     std::vector<T> x = steps<T>(T(-3), T(3), 36), slope(x.size()), dy(x.size(), T(1)),
                    in_place(x.size(), T(-4));
-    ra::gelu_backward<T>(x.data(), dy.data(), slope.data(), Index(x.size()));
-    ra::gelu_backward<T>(x.data(), in_place.data(), in_place.data(), Index(x.size()));
+    detail::gelu_backward<T>(x.data(), dy.data(), slope.data(), Index(x.size()));
+    detail::gelu_backward<T>(x.data(), in_place.data(), in_place.data(), Index(x.size()));
     for (std::size_t i = 0; i < x.size(); ++i) CHECK(in_place[i] == -4 * slope[i]);
 }
 
 TEST_CASE_TEMPLATE("equal numbers give equal bits wherever they stand", T, float, double) {
-    check_positions<T>([](const T* x, T* y, Index n) { ra::gelu<T>(x, y, n); });
-    check_positions<T>([](const T* x, T* y, Index n) { ra::gelu_backward<T>(x, x, y, n); });
-    check_positions<T>([](const T* x, T* y, Index n) { ra::exp_shifted<T>(x, T(0.3), y, n); });
+    support::check_positions<T>([](const T* x, T* y, Index n) { detail::gelu<T>(x, y, n); });
+    support::check_positions<T>([](const T* x, T* y, Index n) { detail::gelu_backward<T>(x, x, y, n); });
+    support::check_positions<T>([](const T* x, T* y, Index n) { detail::exp_shifted<T>(x, T(0.3), y, n); });
 }
 
 TEST_CASE_TEMPLATE("exp_shifted: values, their sum, in place", T, float, double) {
@@ -126,7 +111,7 @@ TEST_CASE_TEMPLATE("exp_shifted: values, their sum, in place", T, float, double)
     for (const Index n : {0, 1, 2, 7, 16, 31, 64, 100, 1000}) {
         std::vector<T> x(std::size_t(n), -infinity), y(x.size());
         for (std::size_t i = 0; i < x.size(); i += 2) x[i] = T(2) - T(i) / T(20);
-        const T total = ra::exp_shifted<T>(x.data(), T(2), y.data(), n);
+        const T total = detail::exp_shifted<T>(x.data(), T(2), y.data(), n);
         long double exact = 0;
         for (std::size_t i = 0; i < x.size(); ++i) {
             exact += y[i];
@@ -137,7 +122,7 @@ TEST_CASE_TEMPLATE("exp_shifted: values, their sum, in place", T, float, double)
                         2 * std::numeric_limits<T>::epsilon());
         }
         CHECK(std::abs(total - exact) <= 4 * std::numeric_limits<T>::epsilon() * exact);
-        CHECK(bits(ra::exp_shifted<T>(x.data(), T(2), x.data(), n)) == bits(total));
+        CHECK(bits(detail::exp_shifted<T>(x.data(), T(2), x.data(), n)) == bits(total));
         for (std::size_t i = 0; i < x.size(); ++i) REQUIRE(x[i] == y[i]);
     }
 }

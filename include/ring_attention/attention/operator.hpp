@@ -1,9 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <type_traits>
 
 #include <ring_attention/attention/backward.hpp>
+#include <ring_attention/attention/operator_inputs.hpp>
 #include <ring_attention/attention/options.hpp>
 #include <ring_attention/attention/seated_tensor.hpp>
 #include <ring_attention/ring/local_ring.hpp>
@@ -11,19 +13,6 @@
 #include <ring_attention/sequence/agreement.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
-
-/// What a score may consist of beside query and key, in the order in which it is added. All of it stays the
-/// caller's.
-template <class T>
-struct AttentionTerms {
-    /// Added to the scores, [batch or 1, heads or 1, q_len, kv_len]; on several ranks the rows of this rank's
-    /// queries. -infinity hides a key from a query.
-    const Tensor<T, 4>* bias = nullptr;
-    /// [heads]: a score more in the softmax of every query, without a value; the same on all ranks.
-    const Tensor<T, 1>* sinks = nullptr;
-    /// A function of the score so far and of its place (ScoreFunction).
-    ScoreFunctionReference<T> function = {};
-};
 
 template <class T>
 struct AttentionResult {
@@ -50,9 +39,10 @@ using Terms = std::type_identity_t<AttentionTerms<T>>;
 
 /// The plan that all ranks agree on. Throws the same on all ranks, but where the shapes on one do not fit
 /// each other.
-template <class T, Ring R>
+template <class T>
 AttentionPlan plan_attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                             const AttentionOptions& options, const AttentionTerms<T>& terms, R& ring) {
+                             const AttentionOptions& options, const AttentionTerms<T>& terms,
+                             RingReference ring) {
     const auto &shape = q.dimensions(), &key_shape = k.dimensions();
     require_countable("q", shape);
     require_countable("k", key_shape);
@@ -103,57 +93,6 @@ AttentionPlan plan_attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const
     return plan;
 }
 
-/// q, k, v and what belongs to the scores as the ring sees them.
-template <class T>
-class OperatorInputs {
-  public:
-    OperatorInputs(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                   const AttentionTerms<T>& terms, const AttentionPlan& plan)
-        : query_(seated(q, plan.queries)), key_(seated(k, plan.keys)), value_(seated(v, plan.keys)) {
-        queries_.tokens = query_tokens(plan);
-        queries_.query = query_.seats();
-        queries_.terms.function = terms.function;
-        if (terms.sinks) queries_.terms.sinks = terms.sinks->data();
-        if (terms.bias) {
-            bias_.push_back(seated(*terms.bias, plan.queries));
-            queries_.terms.bias = as_bias(bias_[0], plan, *terms.bias);
-        }
-        key_value_ = key_values(plan.keys, key_.seats(), value_.seats());
-        if (plan.keys.ranks() > 1) make_message(plan);
-    }
-
-    const SeatQueries<T>& queries() const { return queries_; }
-    const KeyValues<const T>& key_value() const { return key_value_; }
-    const KeyValueMessage<T>& message() const { return message_; }
-
-    /// [batch or 1, heads or 1, ...] for all heads.
-    template <class Number>
-    static SeatHeads<Number> as_bias(const SeatedTensor<Number>& bias, const AttentionPlan& plan,
-                                     const Tensor<T, 4>& tensor) {
-        return broadcast(bias.seats(), plan.heads, tensor.dimension(0) == 1, tensor.dimension(1) == 1);
-    }
-
-  private:
-    void make_message(const AttentionPlan& plan) {
-        message_ = KeyValueMessage<T>(plan.keys, plan.heads);
-        const KeyValues<T> copies = message_.views();
-        const auto copy_rows = [](MatrixView<const T> rows, MatrixView<T> copy) {
-            for (Index i = 0; i < rows.rows; ++i) std::copy_n(&rows(i, 0), rows.cols, &copy(i, 0));
-        };
-        for (std::size_t seat = 0; seat < key_value_.size(); ++seat)
-            parallel_for(plan.heads.batch_key_value_heads(), [&](Index head) {
-                copy_rows(key_value_[seat].key(head), copies[seat].key(head));
-                copy_rows(key_value_[seat].value(head), copies[seat].value(head));
-            });
-    }
-
-    SeatedTensor<const T> query_, key_, value_;
-    List<SeatedTensor<const T>> bias_;  // one or none
-    SeatQueries<T> queries_;
-    KeyValues<const T> key_value_;
-    KeyValueMessage<T> message_;  // empty where there is nobody to send it to
-};
-
 template <class T, int rank>
 Tensor<T, rank> zeros(const Eigen::DSizes<Index, rank>& shape) {
     Tensor<T, rank> tensor(shape);
@@ -171,9 +110,10 @@ Tensor<T, rank> zeros(const Eigen::DSizes<Index, rank>& shape) {
 /// of 1e9 in size in float, 1e17 in double, as the products q k^T are. Throws ShapeError where shapes do not
 /// fit, Error where an option does not, RingError where ranks differ in any of it or there are more ranks
 /// than seats.
-template <class T, Ring R>
+template <class T>
 AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                             const AttentionOptions& options, const detail::Terms<T>& terms, R& ring) {
+                             const AttentionOptions& options = {}, const detail::Terms<T>& terms = {},
+                             RingReference ring = LocalRing()) {
     const AttentionPlan plan = detail::plan_attention(q, k, v, options, terms, ring);
     const detail::OperatorInputs<T> inputs(q, k, v, terms, plan);
     AttentionResult<T> result{Tensor<T, 4>(q.dimension(0), q.dimension(1), q.dimension(2), v.dimension(3)),
@@ -188,26 +128,21 @@ AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const
     return result;
 }
 
-template <class T, Ring R>
-AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                             const AttentionOptions& options, R& ring) {
-    return attention<T>(q, k, v, options, {}, ring);
-}
-
 template <class T>
 AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                             const AttentionOptions& options = {}, const detail::Terms<T>& terms = {}) {
-    LocalRing ring;
-    return attention<T>(q, k, v, options, terms, ring);
+                             const AttentionOptions& options, RingReference ring) {
+    return attention<T>(q, k, v, options, {}, ring);
 }
 
 /// Gradients of dot(d_output, attention(q, k, v, options, terms).output) with respect to q, k, v, bias and
 /// sinks; result is what attention() returned. Throws as attention() does.
-template <class T, Ring R>
+template <class T>
 AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tensor<T, 4>& q,
                                         const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                                        const AttentionResult<T>& result, const AttentionOptions& options,
-                                        const detail::Terms<T>& terms, R& ring) {
+                                        const AttentionResult<T>& result,
+                                        const AttentionOptions& options = {},
+                                        const detail::Terms<T>& terms = {},
+                                        RingReference ring = LocalRing()) {
     const std::array<Index, 4> output_shape{q.dimension(0), q.dimension(1), q.dimension(2), v.dimension(3)};
     require_shape("d_output", d_output.dimensions(), output_shape);
     require_shape("result.output", result.output.dimensions(), output_shape);
@@ -256,22 +191,12 @@ AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tens
     return gradient;
 }
 
-template <class T, Ring R>
-AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tensor<T, 4>& q,
-                                        const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                                        const AttentionResult<T>& result, const AttentionOptions& options,
-                                        R& ring) {
-    return attention_backward<T>(d_output, q, k, v, result, options, {}, ring);
-}
-
 template <class T>
 AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tensor<T, 4>& q,
                                         const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                                        const AttentionResult<T>& result,
-                                        const AttentionOptions& options = {},
-                                        const detail::Terms<T>& terms = {}) {
-    LocalRing ring;
-    return attention_backward<T>(d_output, q, k, v, result, options, terms, ring);
+                                        const AttentionResult<T>& result, const AttentionOptions& options,
+                                        RingReference ring) {
+    return attention_backward<T>(d_output, q, k, v, result, options, {}, ring);
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

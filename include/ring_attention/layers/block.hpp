@@ -40,7 +40,7 @@ struct Block {
     LayerNorm<T, options.width> attn_norm;
     RingAttention<T, options.attention()> attention;
     LayerNorm<T, options.width> ffn_norm;
-    FeedForward<T, options.width, 4 * options.width> feed_forward;
+    FeedForward<T, FeedForwardOptions{options.width, 4 * options.width}> feed_forward;
     DropoutLayer<T, options.width, DropoutOptions{options.dropout, DropoutSite::attention}> attn_dropout;
     DropoutLayer<T, options.width, DropoutOptions{options.dropout, DropoutSite::feed_forward}> ffn_dropout;
 
@@ -59,7 +59,7 @@ struct Block {
         typename RingAttention<T, options.attention()>::Cache attention;
         typename decltype(Block::attn_dropout)::Cache attn_dropout;
         typename LayerNorm<T, options.width>::Cache ffn_norm;
-        typename FeedForward<T, options.width, 4 * options.width>::Cache feed_forward;
+        typename decltype(Block::feed_forward)::Cache feed_forward;
         typename decltype(Block::ffn_dropout)::Cache ffn_dropout;
     };
 
@@ -80,7 +80,7 @@ struct Block {
         }
         feed_forward.for_each_block(x, [&](const Matrix<T>& block, Index first) {
             feed_forward.down.add_forward(feed_forward.activate(ffn_norm.forward(block, nullptr), nullptr),
-                                          nullptr, view(x).middle_rows(first, block.rows()));
+                                          nullptr, detail::view(x).middle_rows(first, block.rows()));
         });
         return x;
     }
@@ -117,12 +117,12 @@ struct Block {
             return add(dropout.forward(dense.forward(std::move(branch), dense_cache), dropout_cache, pass),
                        x);
         if (dropout_cache) *dropout_cache = {};
-        dense.add_forward(std::move(branch), dense_cache, view(x));
+        dense.add_forward(std::move(branch), dense_cache, detail::view(x));
     }
 
     static void add(const Matrix<T>& branch, Matrix<T>& x) {
-        parallel_rows(x.rows(), [&](Index row) {
-            ring_attention::add(branch.row(row).data(), x.row(row).data(), options.width);
+        detail::parallel_rows(x.rows(), [&](Index row) {
+            detail::add(branch.row(row).data(), x.row(row).data(), options.width);
         });
     }
 };
