@@ -7,14 +7,15 @@
 
 #include <fmt/format.h>
 
-#include <ring_attention/io/pretrained_config.hpp>
+#include <ring_attention/io/options_source.hpp>
+#include <ring_attention/io/pretrained.hpp>
 
 namespace ra = ring_attention;
 
 int main(int argc, char** argv) try {
     if (argc != 2) throw ra::Error("expected one argument, the folder of a model");
     const std::filesystem::path folder = std::filesystem::absolute(argv[1]).lexically_normal();
-    const ra::TransformerOptions options = ra::options_of_config(folder);
+    const ra::TransformerOptions options = ra::pretrained_options(folder);
     fmt::print("#pragma once\n\n"
                "#include <ring_attention/models/transformer_options.hpp>\n\n"
                "namespace pretrained {{\n\n"

@@ -1,6 +1,10 @@
 #pragma once
 
+#include <algorithm>
+#include <filesystem>
+#include <list>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model.hpp"
@@ -47,6 +51,20 @@ inline Batch read_batch(const std::filesystem::path& path) {
     return batch;
 }
 
+inline void write_results(const EvaluateArguments& arguments, const ra::Tensor<float, 3>& output,
+                          const Model& gradient) {
+    std::vector<ra::NamedTensor> tensors{ra::named_tensor(
+        "output", {output.dimension(0), output.dimension(1), output.dimension(2)}, output.data())};
+    std::list<std::vector<float>> published;  // until they are written
+    if (arguments.gradients)
+        ra::for_each_published(gradient, [&](const std::string& name, const std::vector<ra::Index>& shape,
+                                             const std::vector<float>& numbers) {
+            published.push_back(numbers);
+            tensors.push_back(ra::named_tensor("grad." + name, shape, published.back().data()));
+        });
+    ra::write_safetensors(arguments.output, std::move(tensors));
+}
+
 /// Writes what the model makes of a file: `output` and, where asked for, the gradients of
 /// sum(output * loss_weight) as grad.<name>, the name that the parameter has where the model was published.
 /// All ranks call it, each computes for its own tokens, and rank 0 writes.
@@ -70,11 +88,7 @@ inline void evaluate(const EvaluateArguments& arguments, ra::RingReference ring)
         model.backward(ra::tokens_of(batch.loss_weight, share), cache, gradient, ring);
     }
     const ra::Tensor<float, 3> whole = ra::gather(ring, output, share);
-    if (ring.rank() > 0) return;
-
-    std::vector<ra::NamedTensor> tensors{
-        ra::named_tensor("output", {whole.dimension(0), whole.dimension(1), whole.dimension(2)}, whole.data())};
-    ra::write_safetensors(arguments.output, tensors);
+    if (ring.rank() == 0) write_results(arguments, whole, gradient);
 }
 
 }  // namespace pretrained

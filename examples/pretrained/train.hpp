@@ -84,7 +84,7 @@ inline void train(const TrainArguments& arguments, ra::RingReference ring) {
     }
     if (!speaks) return;
     line.end();
-    ra::save_pretrained(model, arguments.out);
+    ra::save_pretrained(model, arguments.out, arguments.model);
     ring_lm::say(fmt::format("digest {:016x}\n", ra::digest(model)));
 }
 
