@@ -29,7 +29,7 @@ compile() {
 
 compile "$work/tool" model_options
 header=$("$work/tool/examples/pretrained/model_options" "$model")
-echo "$header"
+sed -n "/^constexpr/,/^};/p" <<<"$header"
 
 # A folder for each header, so that who compiles a model again need not wait.
 folder=$work/$(cksum <<<"$header" | tr ' ' -)

@@ -80,8 +80,8 @@ inline void evaluate(const EvaluateArguments& arguments, ra::RingReference ring)
     if (batch.token_types.size() > 0) sequences.token_types = ra::tokens_of(batch.token_types, share);
 
     Model::Cache cache;
-    const ra::Tensor<float, 3> output = arguments.gradients ? model.forward(tokens, cache, sequences, ring)
-                                                            : model(tokens, sequences, ring);
+    const ra::Tensor<float, 3> output =
+        arguments.gradients ? model.forward(tokens, cache, sequences, ring) : model(tokens, sequences, ring);
     Model gradient;
     if (arguments.gradients) {
         gradient = ra::zeros_like(model);

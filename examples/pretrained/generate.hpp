@@ -34,8 +34,8 @@ inline ra::Tensor<ra::Token, 2> parse_tokens(std::string_view text) {
         ra::Token token = -1;
         const auto [end, error] = std::from_chars(word.begin(), word.end(), token);
         if (error != std::errc() || end != word.end() || token < 0 || token >= options.vocabulary)
-            throw ra::Error(
-                fmt::format("--tokens has '{}', expected numbers from 0 to {}", word, options.vocabulary - 1));
+            throw ra::Error(fmt::format("--tokens has '{}', expected numbers from 0 to {}", word,
+                                        options.vocabulary - 1));
         tokens.push_back(token);
         text.remove_prefix(word.size());
     }
@@ -50,8 +50,8 @@ inline void print_speed(const char* what, ra::Index tokens, double seconds) {
 }
 
 /// Prints the tokens that the model lets follow, as numbers in one line, and how fast on stderr. All ranks
-/// call it: they share the prompt, of which each computes its part; then each goes on with the keys and values
-/// of all of it, all alike, and rank 0 speaks.
+/// call it: they share the prompt, of which each computes its part; then each goes on with the keys and
+/// values of all of it, all alike, and rank 0 speaks.
 inline void generate(const GenerateArguments& arguments, ra::RingReference ring) {
     require_language_model("generate");
     const ra::Tensor<ra::Token, 2> prompt = parse_tokens(arguments.tokens);
@@ -62,7 +62,8 @@ inline void generate(const GenerateArguments& arguments, ra::RingReference ring)
     // What follows the last token that is asked for is not looked at.
     ra::Stream stream{model, {.capacity = prompt.size() + std::max<ra::Index>(0, arguments.length - 1)}};
     ring_lm::Stopwatch watch;
-    ra::Tensor<float, 2> logits = stream.prefill(ra::tokens_of(prompt, model.share(ring, prompt.size())), ring);
+    ra::Tensor<float, 2> logits =
+        stream.prefill(ra::tokens_of(prompt, model.share(ring, prompt.size())), ring);
     const double prefill_seconds = watch.seconds();
 
     watch = {};

@@ -40,7 +40,8 @@ struct Job {
     std::function<void(ra::RingReference)> run;
 };
 
-CLI::App* add_command(CLI::App& app, Job& job, const char* name, const char* help, auto& arguments, auto& run) {
+CLI::App* add_command(CLI::App& app, Job& job, const char* name, const char* help, auto& arguments,
+                      auto& run) {
     CLI::App* command = app.add_subcommand(name, help);
     add_path(command, "--model", arguments.model, "Folder with config.json and the weights")
         ->default_str(arguments.model.string());
@@ -51,8 +52,9 @@ CLI::App* add_command(CLI::App& app, Job& job, const char* name, const char* hel
 
 void add_evaluate(CLI::App& app, Job& job) {
     pretrained::EvaluateArguments& with = job.evaluate;
-    CLI::App* command = add_command(app, job, "evaluate", "Writes what the model makes of tokens, and gradients",
-                                    with, pretrained::evaluate);
+    CLI::App* command =
+        add_command(app, job, "evaluate", "Writes what the model makes of tokens, and gradients", with,
+                    pretrained::evaluate);
     add_path(command, "--input", with.input,
              "safetensors: input_ids [batch, seq]; perhaps attention_mask and token_type_ids, the same, and "
              "loss_weight [batch, seq, width]")
@@ -64,8 +66,9 @@ void add_evaluate(CLI::App& app, Job& job) {
 
 void add_generate(CLI::App& app, Job& job) {
     pretrained::GenerateArguments& with = job.generate;
-    CLI::App* command = add_command(app, job, "generate", "Prints the tokens that the model lets follow, as numbers",
-                                    with, pretrained::generate);
+    CLI::App* command =
+        add_command(app, job, "generate", "Prints the tokens that the model lets follow, as numbers", with,
+                    pretrained::generate);
     command->add_option("--tokens", with.tokens, "What the text begins with: \"1 2 3\"")->required();
     add_number(command, "--length", with.length, 0, 1 << 30, "Tokens to make");
     add_number(command, "--temperature", with.temperature, 0.0, 100.0, "0: always the likeliest token");
@@ -74,9 +77,10 @@ void add_generate(CLI::App& app, Job& job) {
 
 void add_train(CLI::App& app, Job& job) {
     pretrained::TrainArguments& with = job.train;
-    CLI::App* command = add_command(app, job, "train", "Goes on training, and saves in the published format", with,
-                                    pretrained::train);
-    add_path(command, "--data", with.data, "safetensors: input_ids [texts, tokens] or one text [tokens]")->required();
+    CLI::App* command = add_command(app, job, "train", "Goes on training, and saves in the published format",
+                                    with, pretrained::train);
+    add_path(command, "--data", with.data, "safetensors: input_ids [texts, tokens] or one text [tokens]")
+        ->required();
     add_path(command, "--out", with.out, "Folder for config.json and the weights")->required();
     add_number(command, "--context", with.context, 1, 1 << 24, "Tokens that the model sees at a time");
     add_number(command, "--batch", with.batch, 1, 1 << 20, "Windows of the texts in each step");

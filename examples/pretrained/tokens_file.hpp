@@ -35,9 +35,9 @@ inline ra::Tensor<ra::Token, 2> read_tokens(const ra::SafetensorsFile& file, con
     ra::Tensor<ra::Token, 2> tokens(shape.size() == 2 ? shape[0] : 1, shape.back());
     for (std::size_t i = 0; i < numbers.size(); ++i) {
         if (numbers[i] < 0 || numbers[i] > most)
-            throw ra::FileError(fmt::format("{}: {} has {} at [{}, {}], expected 0 to {}", file.path().string(),
-                                            name, numbers[i], ra::Index(i) / tokens.dimension(1),
-                                            ra::Index(i) % tokens.dimension(1), most));
+            throw ra::FileError(fmt::format(
+                "{}: {} has {} at [{}, {}], expected 0 to {}", file.path().string(), name, numbers[i],
+                ra::Index(i) / tokens.dimension(1), ra::Index(i) % tokens.dimension(1), most));
         tokens.data()[i] = ra::Token(numbers[i]);
     }
     return tokens;
@@ -53,9 +53,10 @@ inline std::vector<ra::Index> read_lengths(const ra::SafetensorsFile& file, cons
         const ra::Token* const end = begin + mask.dimension(1);
         const ra::Token* const padding = std::find(begin, end, 0);
         if (const ra::Token* const one = std::find(padding, end, 1); one != end)
-            throw ra::FileError(fmt::format("{}: {} has a 1 behind a 0 at [{}, {}], expected padding behind "
-                                            "the tokens and nowhere else",
-                                            file.path().string(), name, row, one - begin));
+            throw ra::FileError(
+                fmt::format("{}: {} has a 1 behind a 0 at [{}, {}], expected padding behind "
+                            "the tokens and nowhere else",
+                            file.path().string(), name, row, one - begin));
         lengths.push_back(padding - begin);
     }
     return lengths;

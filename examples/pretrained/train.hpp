@@ -54,8 +54,9 @@ inline void train(const TrainArguments& arguments, ra::RingReference ring) {
     const ra::SafetensorsFile file(arguments.data);
     const ra::Tensor<ra::Token, 2> texts = read_tokens(file, "input_ids", options.vocabulary - 1);
     if (texts.dimension(1) <= arguments.context)
-        throw ra::FileError(fmt::format("{}: input_ids has {} tokens a text, expected more than the --context of {}",
-                                        arguments.data.string(), texts.dimension(1), arguments.context));
+        throw ra::FileError(
+            fmt::format("{}: input_ids has {} tokens a text, expected more than the --context of {}",
+                        arguments.data.string(), texts.dimension(1), arguments.context));
     Model model;
     load(model, arguments.model);
     Model gradient = ra::zeros_like(model);
@@ -71,16 +72,17 @@ inline void train(const TrainArguments& arguments, ra::RingReference ring) {
         const auto logits = model.forward(windows.tokens, cache, ring);
         const auto result = ra::cross_entropy(logits, windows.targets, ring);
         if (!std::isfinite(result.loss))
-            throw ra::Error(fmt::format("the loss of step {} is {}: try a lower --learning-rate", step + 1,
-                                        result.loss));
+            throw ra::Error(
+                fmt::format("the loss of step {} is {}: try a lower --learning-rate", step + 1, result.loss));
         ra::for_each_parameter(gradient, [](std::string_view, auto& tensor) { tensor.setZero(); });
         model.backward(result.d_logits, cache, gradient, ring);
         ra::clip_by_global_norm(gradient, arguments.clip);
         optimiser.step(model, gradient, schedule(step));
-        if (speaks && ((step + 1) % arguments.report_every == 0 || step + 1 == arguments.steps || line.on_terminal()))
-            line.show(fmt::format("step {}/{}  loss {:.4f}  {:.0f} tokens/s", step + 1, arguments.steps,
-                                  result.loss,
-                                  double((step + 1) * arguments.batch * arguments.context) / watch.seconds()));
+        if (speaks &&
+            ((step + 1) % arguments.report_every == 0 || step + 1 == arguments.steps || line.on_terminal()))
+            line.show(fmt::format(
+                "step {}/{}  loss {:.4f}  {:.0f} tokens/s", step + 1, arguments.steps, result.loss,
+                double((step + 1) * arguments.batch * arguments.context) / watch.seconds()));
     }
     if (!speaks) return;
     line.end();

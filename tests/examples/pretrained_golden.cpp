@@ -1,7 +1,7 @@
-// pretrained_golden unpack GOLDEN FOLDER: a model of the golden files as the folder in which it would be published,
-// and what it was run on beside it, input.safetensors.
-// pretrained_golden inputs FOLDER: inputs that do not fit the model of that folder, and texts to train on.
-// pretrained_golden compare GOLDEN OUTPUT [GRADIENTS]: whether what a program wrote is what the golden file says.
+// pretrained_golden unpack GOLDEN FOLDER: a model of the golden files as the folder in which it would be
+// published, and what it was run on beside it, input.safetensors. pretrained_golden inputs FOLDER: inputs
+// that do not fit the model of that folder, and texts to train on. pretrained_golden compare GOLDEN OUTPUT
+// [GRADIENTS]: whether what a program wrote is what the golden file says.
 
 #include <algorithm>
 #include <cmath>
@@ -22,7 +22,8 @@ namespace ra = ring_attention;
 namespace {
 
 bool is_input(const std::string& name) {
-    return name == "input_ids" || name == "attention_mask" || name == "token_type_ids" || name == "loss_weight";
+    return name == "input_ids" || name == "attention_mask" || name == "token_type_ids" ||
+           name == "loss_weight";
 }
 
 bool is_result(const std::string& name) {
@@ -94,7 +95,8 @@ void compare(const ra::SafetensorsFile& golden, const ra::SafetensorsFile& made,
         if (!is_result(name) || (name != "output" && !gradients)) continue;
         ++expected;
         made.require(name, "F32", golden.shape(name));
-        require_close(name, made.read<float>(name), golden.read<float>(name), name == "output" ? 2e-5f : 5e-5f);
+        require_close(name, made.read<float>(name), golden.read<float>(name),
+                      name == "output" ? 2e-5f : 5e-5f);
     }
     if (made.names().size() != expected) throw ra::Error("there are results that the golden file has not");
 }
