@@ -13,7 +13,8 @@
 namespace pretrained {
 
 struct EvaluateArguments {
-    std::filesystem::path model = model_folder, input, output;
+    ModelArguments model;
+    std::filesystem::path input, output;
     bool gradients = false;
 };
 
@@ -68,11 +69,11 @@ inline void write_results(const EvaluateArguments& arguments, const ra::Tensor<f
 /// Writes what the model makes of a file: `output` and, where asked for, the gradients of
 /// sum(output * loss_weight) as grad.<name>, the name that the parameter has where the model was published.
 /// All ranks call it, each computes for its own tokens, and rank 0 writes.
-inline void evaluate(const EvaluateArguments& arguments, ra::RingReference ring) {
+inline int evaluate(const EvaluateArguments& arguments, ra::RingReference ring) {
     if (ring.rank() == 0) ra::require_writable(arguments.output);
     const Batch batch = read_batch(arguments.input);
-    Model model;
-    load(model, arguments.model);
+    require_positions(batch.tokens.dimension(1));
+    const Model model = load(arguments.model);
 
     const ra::Share share = model.share(ring, batch.tokens.dimension(1));
     const ra::Tensor<ra::Token, 2> tokens = ra::tokens_of(batch.tokens, share);
@@ -89,6 +90,7 @@ inline void evaluate(const EvaluateArguments& arguments, ra::RingReference ring)
     }
     const ra::Tensor<float, 3> whole = ra::gather(ring, output, share);
     if (ring.rank() == 0) write_results(arguments, whole, gradient);
+    return 0;
 }
 
 }  // namespace pretrained

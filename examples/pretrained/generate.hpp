@@ -18,7 +18,7 @@
 namespace pretrained {
 
 struct GenerateArguments {
-    std::filesystem::path model = model_folder;
+    ModelArguments model;
     std::string tokens;
     ra::Index length = 64;
     double temperature = 0;
@@ -52,15 +52,16 @@ inline void print_speed(const char* what, ra::Index tokens, double seconds) {
 /// Prints the tokens that the model lets follow, as numbers in one line, and how fast on stderr. All ranks
 /// call it: they share the prompt, of which each computes its part; then each goes on with the keys and
 /// values of all of it, all alike, and rank 0 speaks.
-inline void generate(const GenerateArguments& arguments, ra::RingReference ring) {
+inline int generate(const GenerateArguments& arguments, ra::RingReference ring) {
     require_language_model("generate");
     const ra::Tensor<ra::Token, 2> prompt = parse_tokens(arguments.tokens);
-    Model model;
-    load(model, arguments.model);
+    // What follows the last token that is asked for is not looked at.
+    const ra::Index capacity = prompt.size() + std::max<ra::Index>(0, arguments.length - 1);
+    require_positions(capacity);
+    const Model model = load(arguments.model);
     const ra::CounterRandom random(arguments.seed, ra::RandomPurpose::sampling);
 
-    // What follows the last token that is asked for is not looked at.
-    ra::Stream stream{model, {.capacity = prompt.size() + std::max<ra::Index>(0, arguments.length - 1)}};
+    ra::Stream stream{model, {.capacity = capacity}};
     ring_lm::Stopwatch watch;
     ra::Tensor<float, 2> logits =
         stream.prefill(ra::tokens_of(prompt, model.share(ring, prompt.size())), ring);
@@ -77,10 +78,11 @@ inline void generate(const GenerateArguments& arguments, ra::RingReference ring)
         }
         if (i + 1 < arguments.length) logits = stream.push(token);
     }
-    if (ring.rank() > 0) return;
+    if (ring.rank() > 0) return 0;
     ring_lm::say("\n");
     print_speed("prefill", prompt.size(), prefill_seconds);
     if (arguments.length > 1) print_speed("token by token", arguments.length - 1, watch.seconds());
+    return 0;
 }
 
 }  // namespace pretrained

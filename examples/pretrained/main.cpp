@@ -14,7 +14,9 @@
 #include <fmt/format.h>
 
 #include "../ring_lm/arguments.hpp"
+#include "../ring_lm/layouts.hpp"
 #include "../ring_lm/output.hpp"
+#include "../ring_lm/ranks.hpp"
 #include "evaluate.hpp"
 #include "generate.hpp"
 #include "train.hpp"
@@ -37,16 +39,23 @@ struct Job {
     pretrained::GenerateArguments generate;
     pretrained::TrainArguments train;
     int threads = 0;
-    std::function<void(ra::RingReference)> run;
+    std::function<int(ra::RingReference)> run;  ///< returns the exit code
 };
 
-CLI::App* add_command(CLI::App& app, Job& job, const char* name, const char* help, auto& arguments,
-                      auto& run) {
+/// A command that takes its arguments, among them those of the model, and a ring.
+template <class Arguments>
+CLI::App* add_command(CLI::App& app, Job& job, const char* name, const char* help, Arguments& with,
+                      int (*run)(const Arguments&, ra::RingReference)) {
     CLI::App* command = app.add_subcommand(name, help);
-    add_path(command, "--model", arguments.model, "Folder with config.json and the weights")
-        ->default_str(arguments.model.string());
+    add_path(command, "--model", with.model.folder, "Folder with config.json and the weights")
+        ->capture_default_str();
+    add_number(command, "--chunks", with.model.chunks, 1, 1 << 20,
+               "Seats of the ring, and the most ranks; this and the layout change results by rounding only");
+    command->add_option("--layout", with.model.layout, "contiguous, zigzag or striped")
+        ->transform(CLI::CheckedTransformer(ring_lm::layouts));
     add_number(command, "--threads", job.threads, 0, 4096, "0: RING_ATTENTION_NUM_THREADS, else all cores");
-    command->callback([&] { job.run = [&](ra::RingReference ring) { run(arguments, ring); }; });
+    command->callback(
+        [&job, &with, run] { job.run = [&with, run](ra::RingReference ring) { return run(with, ring); }; });
     return command;
 }
 
@@ -101,7 +110,7 @@ int fail(std::string message) {
     return 2;
 }
 
-/// Does what the command line asks for, with the ring that make_ring() gives.
+/// Does what the command line asks for on a ring.
 int run(int argc, char** argv, ra::RingReference ring) {
     CLI::App app{"Runs, and goes on training, the model of " + std::string(pretrained::model_folder)};
     app.require_subcommand(1);
@@ -119,9 +128,9 @@ int run(int argc, char** argv, ra::RingReference ring) {
         throw ra::Error(std::string(error.what()) + " (see --help)");
     }
     if (job.threads > 0) ra::set_num_threads(job.threads);
-    job.run(ring);
+    const int exit_code = job.run(ring);
     ring_lm::require_output();
-    return 0;
+    return exit_code;
 }
 
 }  // namespace

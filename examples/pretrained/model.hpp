@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 #include <ring_attention/ring_attention.hpp>
 
@@ -11,7 +12,23 @@ namespace pretrained {
 
 using Model = ra::TransformerModel<options>;
 
-/// Words for refusals: whoever asks for text of a model that has no logits, or sees what comes next.
+/// What every command is told of the model.
+struct ModelArguments {
+    std::filesystem::path folder = model_folder;
+    ra::Index chunks = options.num_chunks;
+    ra::Layout layout = options.layout;
+};
+
+/// Throws ra::FileError where the folder does not hold the weights of this model.
+inline Model load(const ModelArguments& arguments) {
+    Model model;
+    model.num_chunks = arguments.chunks;
+    model.layout = arguments.layout;
+    ra::load_pretrained(model, arguments.folder);
+    return model;
+}
+
+/// For whoever asks which token comes next. Throws ra::Error where this model does not say that.
 inline void require_language_model(const std::string& command) {
     if (!options.head)
         throw ra::Error(command + ": this model has no head, so it does not say which token comes next");
@@ -19,9 +36,12 @@ inline void require_language_model(const std::string& command) {
         throw ra::Error(command + ": this model is not causal, so a token sees those that come next");
 }
 
-/// The weights of a folder. Throws ra::FileError where it does not hold this model.
-inline void load(auto& model, const std::filesystem::path& folder) {
-    ra::load_pretrained(model, folder);
+/// Throws ra::Error where the model has no positions for so many tokens.
+inline void require_positions(ra::Index tokens) {
+    if (options.positions == ra::Positions::learned && tokens > options.max_positions)
+        throw ra::Error(std::to_string(tokens) + " tokens in a row, expected at most " +
+                        std::to_string(options.max_positions) +
+                        ", for which the model has learned positions");
 }
 
 }  // namespace pretrained

@@ -3,10 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <string>
+#include <cstdio>
+#include <filesystem>
+#include <span>
+#include <string_view>
+#include <system_error>
 
 #include <fmt/format.h>
 
+#include "../ring_lm/interruption.hpp"
 #include "../ring_lm/output.hpp"
 #include "../ring_lm/progress.hpp"
 #include "model.hpp"
@@ -15,7 +20,8 @@
 namespace pretrained {
 
 struct TrainArguments {
-    std::filesystem::path model = model_folder, data, out;
+    ModelArguments model;
+    std::filesystem::path data, out;
     ra::Index context = 256, batch = 4;
     std::int64_t steps = 100, warmup_steps = 10, report_every = 10;
     double learning_rate = 1e-4, weight_decay = 0.01, clip = 1;
@@ -47,47 +53,109 @@ inline Windows random_windows(const ra::Tensor<ra::Token, 2>& texts, const Train
     return windows;
 }
 
-/// Goes on training on input_ids of a file, [texts, tokens] or one text [tokens], and saves the model in the
-/// format in which it was published. All ranks call it; the weights do not depend on their number.
-inline void train(const TrainArguments& arguments, ra::RingReference ring) {
-    require_language_model("train");
-    const ra::SafetensorsFile file(arguments.data);
-    const ra::Tensor<ra::Token, 2> texts = read_tokens(file, "input_ids", options.vocabulary - 1);
-    if (texts.dimension(1) <= arguments.context)
-        throw ra::FileError(
-            fmt::format("{}: input_ids has {} tokens a text, expected more than the --context of {}",
-                        arguments.data.string(), texts.dimension(1), arguments.context));
-    Model model;
-    load(model, arguments.model);
-    Model gradient = ra::zeros_like(model);
-    ra::AdamW optimiser(model, {.weight_decay = arguments.weight_decay});
-    const ra::WarmupCosine schedule{arguments.learning_rate, arguments.warmup_steps, arguments.steps};
-    const ra::List<ra::Index> positions = model.share(ring, arguments.context).positions();
-    Model::Cache cache;
-    const bool speaks = ring.rank() == 0;
-    ring_lm::ProgressLine line;
-    ring_lm::Stopwatch watch;
-    for (std::int64_t step = 0; step < arguments.steps; ++step) {
-        const Windows windows = random_windows(texts, arguments, step, positions);
-        const auto logits = model.forward(windows.tokens, cache, ring);
-        const auto result = ra::cross_entropy(logits, windows.targets, ring);
+/// The largest of the numbers that the ranks name, on all of them.
+inline int largest_of_ranks(ra::RingReference ring, int number) {
+    int largest = number;
+    ra::sum_numbers_in_rank_order(ring, std::span(&largest, 1), [&](std::span<int> part, ra::Index) {
+        part[0] = std::max(part[0], number);
+    });
+    return largest;
+}
+
+/// A training of the model, one step at a time.
+class Trainer {
+  public:
+    Trainer(const TrainArguments& arguments, const ra::Tensor<ra::Token, 2>& texts, ra::RingReference ring)
+        : arguments_(arguments),
+          texts_(texts),
+          ring_(ring),
+          model_(load(arguments.model)),
+          gradient_(ra::zeros_like(model_)),
+          optimiser_(model_, {.weight_decay = arguments.weight_decay}),
+          schedule_{arguments.learning_rate, arguments.warmup_steps, arguments.steps},
+          positions_(model_.share(ring, arguments.context).positions()) {}
+
+    /// Returns the loss in nats, the same on all ranks. Throws ra::Error where it is not finite.
+    double step(std::int64_t step) {
+        const Windows windows = random_windows(texts_, arguments_, step, positions_);
+        const auto result =
+            ra::cross_entropy(model_.forward(windows.tokens, cache_, ring_), windows.targets, ring_);
         if (!std::isfinite(result.loss))
             throw ra::Error(
                 fmt::format("the loss of step {} is {}: try a lower --learning-rate", step + 1, result.loss));
-        ra::for_each_parameter(gradient, [](std::string_view, auto& tensor) { tensor.setZero(); });
-        model.backward(result.d_logits, cache, gradient, ring);
-        ra::clip_by_global_norm(gradient, arguments.clip);
-        optimiser.step(model, gradient, schedule(step));
-        if (speaks &&
-            ((step + 1) % arguments.report_every == 0 || step + 1 == arguments.steps || line.on_terminal()))
-            line.show(fmt::format(
-                "step {}/{}  loss {:.4f}  {:.0f} tokens/s", step + 1, arguments.steps, result.loss,
-                double((step + 1) * arguments.batch * arguments.context) / watch.seconds()));
+        ra::for_each_parameter(gradient_, [](std::string_view, auto& tensor) { tensor.setZero(); });
+        model_.backward(result.d_logits, cache_, gradient_, ring_);
+        ra::clip_by_global_norm(gradient_, arguments_.clip);
+        optimiser_.step(model_, gradient_, schedule_(step));
+        return result.loss;
     }
-    if (!speaks) return;
-    line.end();
-    ra::save_pretrained(model, arguments.out, arguments.model);
-    ring_lm::say(fmt::format("digest {:016x}\n", ra::digest(model)));
+
+    const Model& model() const { return model_; }
+
+  private:
+    const TrainArguments& arguments_;
+    const ra::Tensor<ra::Token, 2>& texts_;
+    ra::RingReference ring_;
+    Model model_, gradient_;
+    ra::AdamW<Model> optimiser_;
+    ra::WarmupCosine schedule_;
+    ra::List<ra::Index> positions_;  // in a window, of what this rank holds
+    Model::Cache cache_;
+};
+
+/// The texts of a file: input_ids, [texts, tokens] or one text [tokens].
+inline ra::Tensor<ra::Token, 2> read_texts(const TrainArguments& arguments) {
+    const ra::SafetensorsFile file(arguments.data);
+    ra::Tensor<ra::Token, 2> texts = read_tokens(file, "input_ids", options.vocabulary - 1);
+    if (texts.dimension(1) <= arguments.context)
+        throw ra::FileError(
+            fmt::format("{}: input_ids has texts of {} tokens, expected more than the --context of {}",
+                        arguments.data.string(), texts.dimension(1), arguments.context));
+    return texts;
+}
+
+/// The folder is made, and room for the weights looked for, before any time is spent.
+inline void prepare_folder(const std::filesystem::path& out) {
+    std::error_code error;
+    std::filesystem::create_directories(out, error);
+    if (error) throw ra::FileError("cannot make the folder " + out.string() + ": " + error.message());
+    ra::require_writable(out / "model.safetensors");
+}
+
+/// Goes on training, and saves the model in the format in which it was published. All ranks call it; the
+/// weights do not depend on their number. When a rank gets SIGINT, SIGTERM or SIGHUP, all end after the step
+/// under way and save. Returns the exit code: 0, or 128 + signal.
+inline int train(const TrainArguments& arguments, ra::RingReference ring) {
+    require_language_model("train");
+    require_positions(arguments.context);
+    const ra::Tensor<ra::Token, 2> texts = read_texts(arguments);
+    const bool speaks = ring.rank() == 0;
+    Trainer trainer(arguments, texts, ring);
+    if (speaks) prepare_folder(arguments.out);
+
+    ring_lm::Interruption::watch();
+    ring_lm::ProgressLine line;
+    ring_lm::Stopwatch watch;
+    std::int64_t step = 0;
+    int signal = 0;  // the one that ends it, on whichever rank it came
+    while (step < arguments.steps && signal == 0) {
+        const double loss = trainer.step(step++);
+        signal = largest_of_ranks(ring, ring_lm::Interruption::signal());
+        const bool is_last = step == arguments.steps || signal != 0;
+        if (speaks && (step % arguments.report_every == 0 || is_last || line.on_terminal()))
+            line.show(fmt::format("step {}/{}  loss {:.4f}  {:.0f} tokens/s", step, arguments.steps, loss,
+                                  double(step * arguments.batch * arguments.context) / watch.seconds()));
+    }
+    if (speaks) {
+        line.end();
+        ra::save_pretrained(trainer.model(), arguments.out, arguments.model.folder);
+        if (signal == 0)
+            ring_lm::say(fmt::format("digest {:016x}\n", ra::digest(trainer.model())));
+        else
+            fmt::print(stderr, "stopped by {} after step {} of {}; the model is in {}\n",
+                       ring_lm::Interruption::name(signal), step, arguments.steps, arguments.out.string());
+    }
+    return ring_lm::Interruption::exit_code(signal);
 }
 
 }  // namespace pretrained
