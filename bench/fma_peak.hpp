@@ -24,15 +24,15 @@ class Stopwatch {
 inline double run_fma_chains() {
     constexpr int chains = ra::detail::simd_registers - 4, steps = 4096;
     const volatile float half = 0.5f;  // x goes towards 1: neither overflow nor denormals
-    const ra::Simd<float> factor(half), addend(half);
-    std::array<ra::Simd<float>, chains> x;
-    ra::detail::unrolled<chains>([&](auto i) { x[i] = ra::Simd<float>(float(i)); });
+    const ra::detail::Simd<float> factor(half), addend(half);
+    std::array<ra::detail::Simd<float>, chains> x;
+    ra::detail::unrolled<chains>([&](auto i) { x[i] = ra::detail::Simd<float>(float(i)); });
     for (int step = 0; step < steps; ++step)
-        ra::detail::unrolled<chains>([&](auto i) { x[i] = ra::fma(x[i], factor, addend); });
-    ra::Simd<float> sum = 0;
+        ra::detail::unrolled<chains>([&](auto i) { x[i] = ra::detail::fma(x[i], factor, addend); });
+    ra::detail::Simd<float> sum = 0;
     ra::detail::unrolled<chains>([&](auto i) { sum = sum + x[i]; });
-    [[maybe_unused]] const volatile float used = ra::horizontal_sum(sum);
-    return 2.0 * steps * chains * ra::Simd<float>::width;
+    [[maybe_unused]] const volatile float used = ra::detail::horizontal_sum(sum);
+    return 2.0 * steps * chains * ra::detail::Simd<float>::width;
 }
 
 /// Flops per second that fused multiply-adds reach on this thread in the next five milliseconds: all that the

@@ -44,8 +44,8 @@ void dense_d_kernel(benchmark::State& state) {
     const auto x = bench::random<Matrix>(tokens, width), d_y = bench::random<Matrix>(tokens, inner);
     Matrix d_kernel = Matrix::Zero(width, inner);
     bench::measure_against_peak(state, bench::dense_flops(tokens, width, inner), [&] {
-        ra::parallel_multiply<float>(ra::view(x).transposed(), ra::view(d_y), ra::view(d_kernel),
-                                     ra::Into::add);
+        ra::detail::parallel_multiply<float>(ra::detail::view(x).transposed(), ra::detail::view(d_y),
+                                             ra::detail::view(d_kernel), ra::detail::Into::add);
         return d_kernel.data();
     });
 }
@@ -55,7 +55,8 @@ void dense_d_x(benchmark::State& state) {
     const auto d_y = bench::random<Matrix>(tokens, inner), kernel = bench::random<Matrix>(width, inner);
     bench::measure_against_peak(state, bench::dense_flops(tokens, width, inner), [&] {
         Matrix d_x(tokens, width);
-        ra::parallel_multiply<float>(ra::view(d_y), ra::view(kernel).transposed(), ra::view(d_x));
+        ra::detail::parallel_multiply<float>(ra::detail::view(d_y), ra::detail::view(kernel).transposed(),
+                                             ra::detail::view(d_x));
         return d_x;
     });
 }

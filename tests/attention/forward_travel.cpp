@@ -15,7 +15,7 @@
 namespace {
 
 namespace ra = ring_attention;
-using ra::HopPhase;
+using ra::detail::HopPhase;
 using support::TravelCase;
 using support::WhoSeesWhom;
 

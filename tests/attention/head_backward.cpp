@@ -28,7 +28,7 @@ constexpr Index lanes = ra::detail::AttentionTile<T>::lanes;
 template <class T>
 constexpr Index tile_keys = ra::detail::AttentionTile<T>::keys;
 template <class T>
-using Block = ra::BackwardBlock<T>;
+using Block = ra::detail::BackwardBlock<T>;
 
 /// What a block of queries and a block of keys and values owe each other.
 template <class T>
@@ -66,16 +66,16 @@ struct Case : HeadCase<T> {
 template <class T>
 Gradient<T> run(const Case<T>& c, Index query_run = 1'000'000, Index key_run = 1'000'000) {
     Gradient<T> gradient(c.shape);
-    const ra::QueryGradient<T> queries{c.query.view(), c.d_output.view(), c.log_sum_exp.data(),
-                                       nullptr,        c.dot.data(),      gradient.query.view()};
-    const ra::KeyValueGradient<T> keys{c.key.view(), c.value.view(), c.shape.keys, gradient.key.view(),
-                                       gradient.value.view()};
-    const ra::QueryHead<T> head{c.plan, c.terms, 0, 0, c.shape.queries, {}};
+    const ra::detail::QueryGradient<T> queries{c.query.view(), c.d_output.view(), c.log_sum_exp.data(),
+                                               nullptr,        c.dot.data(),      gradient.query.view()};
+    const ra::detail::KeyValueGradient<T> keys{c.key.view(), c.value.view(), c.shape.keys,
+                                               gradient.key.view(), gradient.value.view()};
+    const ra::detail::QueryHead<T> head{c.plan, c.terms, 0, 0, c.shape.queries, {}};
     for (Index i = 0; i < c.query.rows; i += query_run)
         for (Index j = 0; j < c.key.rows; j += key_run) {
             const ra::IndexRange rows{i, std::min(query_run, c.query.rows - i)};
-            ra::absorb_block_backward<T>(head, rows, queries.middle_rows(rows.first, rows.count),
-                                         keys.middle_rows(j, std::min(key_run, c.key.rows - j)));
+            ra::detail::absorb_block_backward<T>(head, rows, queries.middle_rows(rows.first, rows.count),
+                                                 keys.middle_rows(j, std::min(key_run, c.key.rows - j)));
         }
     return gradient;
 }
@@ -185,7 +185,7 @@ bool same_finite_places(const Rows<T>& given, const Sums& exact) {
 
 TEST_CASE_TEMPLATE("attention backward: any number of queries and of keys, wherever the mask cuts", T, float,
                    double) {
-    constexpr Index width = ra::Simd<T>::width, strip = ra::detail::ProductTile<T>::rows;
+    constexpr Index width = ra::detail::Simd<T>::width, strip = ra::detail::ProductTile<T>::rows;
     constexpr Index head_dims[] = {8, 1, 16, 5, 31, 3, 32, 17, 33};
     std::size_t turn = 0;
     for (const Index num_queries :

@@ -12,7 +12,7 @@
 
 namespace ra = ring_attention;
 using ra::Index;
-using ra::QueryBlock;
+using ra::detail::QueryBlock;
 using support::HeadCase;
 using support::HeadOracle;
 using support::HeadShape;
@@ -157,7 +157,7 @@ void check(const HeadCase<T>& c, const std::vector<Index>& chunks = {1'000'000})
 
 template <class T>
 std::vector<Index> query_counts() {
-    constexpr Index width = ra::Simd<T>::width, all = QueryBlock<T>::max_queries;
+    constexpr Index width = ra::detail::Simd<T>::width, all = QueryBlock<T>::max_queries;
     return {1,
             2,
             3,

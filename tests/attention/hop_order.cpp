@@ -19,10 +19,10 @@ struct Orders {
 Orders orders(ra::Index seats, int ranks) {
     const ra::ChunkLayout layout(seats, seats);
     Orders met;
-    const auto meet = [&](ra::HopPhase phase, int hop) {
+    const auto meet = [&](ra::detail::HopPhase phase, int hop) {
         for (int rank = 0; rank < ranks; ++rank) {
             const ra::Share own(layout, rank, ranks), visitors = own.of_neighbour(hop);
-            ra::for_each_pair(
+            ra::detail::for_each_pair(
                 phase, own.num_seats(), visitors.num_seats(), [&](ra::Index query, ra::Index key) {
                     const ra::Index i = own.first_seat() + query, j = visitors.first_seat() + key;
                     met.keys_of_query[i].push_back(j);
@@ -31,8 +31,8 @@ Orders orders(ra::Index seats, int ranks) {
         }
     };
     for (int hop = 0; hop < ranks; ++hop)
-        meet(hop == 0 ? ra::HopPhase::own_first : ra::HopPhase::visiting, hop);
-    meet(ra::HopPhase::own_last, 0);
+        meet(hop == 0 ? ra::detail::HopPhase::own_first : ra::detail::HopPhase::visiting, hop);
+    meet(ra::detail::HopPhase::own_last, 0);
     return met;
 }
 
@@ -62,8 +62,8 @@ TEST_CASE("with fewer key seats than query seats all pairs meet, rank by rank an
             CAPTURE(query_seats);
             CAPTURE(key_seats);
             std::map<ra::Index, std::vector<ra::Index>> keys_of_query;
-            for (const auto phase : {ra::HopPhase::own_first, ra::HopPhase::own_last})
-                ra::for_each_pair(phase, query_seats, key_seats, [&](ra::Index query, ra::Index key) {
+            for (const auto phase : {ra::detail::HopPhase::own_first, ra::detail::HopPhase::own_last})
+                ra::detail::for_each_pair(phase, query_seats, key_seats, [&](ra::Index query, ra::Index key) {
                     keys_of_query[query].push_back(key);
                 });
             for (ra::Index query = 0; query < query_seats; ++query) {

@@ -33,8 +33,8 @@ constexpr Keys every_kind[] = {Keys::equal, Keys::nearly_equal, Keys::dominant, 
 /// nearly equal scores as well as T can hold their products.
 template <class T>
 bool rounds_once() {
-    const ra::Simd<T> x(T(1) + std::numeric_limits<T>::epsilon());
-    return ra::fma(x, x, -(x * x)).lanes[0] != T(0);
+    const ra::detail::Simd<T> x(T(1) + std::numeric_limits<T>::epsilon());
+    return ra::detail::fma(x, x, -(x * x)).lanes[0] != T(0);
 }
 
 /// q = 4 e0, k = about size e0 and anything across it: scores of 4 size / sqrt(head_dim).

@@ -183,7 +183,7 @@ TEST_CASE_TEMPLATE("tiles of keys are whole strips, which the depth of a product
     using Tile = ra::detail::AttentionTile<T>;
     static_assert(Tile::keys % ra::detail::ProductTile<T>::rows == 0 && Tile::keys > 0);
     static_assert(Tile::keys <= ra::detail::ProductTile<T>::depth);
-    static_assert(Tile::lanes % ra::Simd<T>::width == 0);
+    static_assert(Tile::lanes % ra::detail::Simd<T>::width == 0);
 }
 
 TEST_CASE_TEMPLATE("lanes: a row becomes a lane, and a row again", T, float, double) {

@@ -32,7 +32,7 @@ std::vector<Positions> runs_of(const Positions& positions, Index stride) {
 template <class T>
 Index count_work(const Positions& queries, Index stride, const Positions& keys, const ra::Mask& mask,
                  Index batch, Index group) {
-    constexpr std::size_t lanes = ra::detail::AttentionTile<T>::lanes, width = ra::Simd<T>::width,
+    constexpr std::size_t lanes = ra::detail::AttentionTile<T>::lanes, width = ra::detail::Simd<T>::width,
                           strip = ra::detail::ProductTile<T>::rows,
                           tile_keys = ra::detail::AttentionTile<T>::keys;
     Index work = 0;

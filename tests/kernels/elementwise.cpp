@@ -12,6 +12,7 @@
 #include <ring_attention/kernels/elementwise.hpp>
 
 namespace ra = ring_attention;
+namespace detail = ra::detail;
 using ra::Index;
 
 namespace {
@@ -58,7 +59,7 @@ void check_positions(auto&& apply) {
 /// Whether fma rounds once: (1 + e) (1 - e) - 1 is -e^2, which is lost where the product is rounded first.
 template <class T>
 bool has_fma() {
-    const ra::Simd<T> e(std::numeric_limits<T>::epsilon()), one(T(1));
+    const detail::Simd<T> e(std::numeric_limits<T>::epsilon()), one(T(1));
     return fma(one + e, one - e, -one).lanes[0] != 0;
 }
 
@@ -67,8 +68,8 @@ bool has_fma() {
 TEST_CASE_TEMPLATE("gelu: absolute and relative error", T, float, double) {
     const std::vector<T> x = steps<T>(T(-12), T(12), 100'000);
     std::vector<T> y(x.size()), dx(x.size()), ones(x.size(), T(1));
-    ra::gelu<T>(x.data(), y.data(), Index(x.size()));
-    ra::gelu_backward<T>(x.data(), ones.data(), dx.data(), Index(x.size()));
+    detail::gelu<T>(x.data(), y.data(), Index(x.size()));
+    detail::gelu_backward<T>(x.data(), ones.data(), dx.data(), Index(x.size()));
     double absolute = 0, relative = 0, derivative = 0;
     for (std::size_t i = 0; i < x.size(); ++i) {
         const long double exact = exact_gelu(x[i]);
@@ -90,8 +91,8 @@ TEST_CASE_TEMPLATE("gelu: far out and not a number", T, float, double) {
     const T huge = std::numeric_limits<T>::max(), infinity = std::numeric_limits<T>::infinity();
     std::vector<T> x{huge, -huge, infinity, std::numeric_limits<T>::quiet_NaN(), 0, -100, 100}, y(7), dx(7),
         ones(7, T(1));
-    ra::gelu<T>(x.data(), y.data(), 7);
-    ra::gelu_backward<T>(x.data(), ones.data(), dx.data(), 7);
+    detail::gelu<T>(x.data(), y.data(), 7);
+    detail::gelu_backward<T>(x.data(), ones.data(), dx.data(), 7);
     CHECK(y[0] == huge);
     CHECK(y[1] == 0);
     CHECK(y[2] == infinity);
@@ -110,15 +111,15 @@ TEST_CASE_TEMPLATE("gelu: far out and not a number", T, float, double) {
 TEST_CASE_TEMPLATE("gelu_backward: scales with dy, also in place", T, float, double) {
     std::vector<T> x = steps<T>(T(-3), T(3), 36), slope(x.size()), dy(x.size(), T(1)),
                    in_place(x.size(), T(-4));
-    ra::gelu_backward<T>(x.data(), dy.data(), slope.data(), Index(x.size()));
-    ra::gelu_backward<T>(x.data(), in_place.data(), in_place.data(), Index(x.size()));
+    detail::gelu_backward<T>(x.data(), dy.data(), slope.data(), Index(x.size()));
+    detail::gelu_backward<T>(x.data(), in_place.data(), in_place.data(), Index(x.size()));
     for (std::size_t i = 0; i < x.size(); ++i) CHECK(in_place[i] == -4 * slope[i]);
 }
 
 TEST_CASE_TEMPLATE("equal numbers give equal bits wherever they stand", T, float, double) {
-    check_positions<T>([](const T* x, T* y, Index n) { ra::gelu<T>(x, y, n); });
-    check_positions<T>([](const T* x, T* y, Index n) { ra::gelu_backward<T>(x, x, y, n); });
-    check_positions<T>([](const T* x, T* y, Index n) { ra::exp_shifted<T>(x, T(0.3), y, n); });
+    check_positions<T>([](const T* x, T* y, Index n) { detail::gelu<T>(x, y, n); });
+    check_positions<T>([](const T* x, T* y, Index n) { detail::gelu_backward<T>(x, x, y, n); });
+    check_positions<T>([](const T* x, T* y, Index n) { detail::exp_shifted<T>(x, T(0.3), y, n); });
 }
 
 TEST_CASE_TEMPLATE("exp_shifted: values, their sum, in place", T, float, double) {
@@ -126,7 +127,7 @@ TEST_CASE_TEMPLATE("exp_shifted: values, their sum, in place", T, float, double)
     for (const Index n : {0, 1, 2, 7, 16, 31, 64, 100, 1000}) {
         std::vector<T> x(std::size_t(n), -infinity), y(x.size());
         for (std::size_t i = 0; i < x.size(); i += 2) x[i] = T(2) - T(i) / T(20);
-        const T total = ra::exp_shifted<T>(x.data(), T(2), y.data(), n);
+        const T total = detail::exp_shifted<T>(x.data(), T(2), y.data(), n);
         long double exact = 0;
         for (std::size_t i = 0; i < x.size(); ++i) {
             exact += y[i];
@@ -137,7 +138,7 @@ TEST_CASE_TEMPLATE("exp_shifted: values, their sum, in place", T, float, double)
                         2 * std::numeric_limits<T>::epsilon());
         }
         CHECK(std::abs(total - exact) <= 4 * std::numeric_limits<T>::epsilon() * exact);
-        CHECK(bits(ra::exp_shifted<T>(x.data(), T(2), x.data(), n)) == bits(total));
+        CHECK(bits(detail::exp_shifted<T>(x.data(), T(2), x.data(), n)) == bits(total));
         for (std::size_t i = 0; i < x.size(); ++i) REQUIRE(x[i] == y[i]);
     }
 }

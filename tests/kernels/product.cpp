@@ -14,9 +14,10 @@
 #include <ring_attention/kernels/product.hpp>
 
 namespace ra = ring_attention;
+namespace detail = ra::detail;
 using ra::Index;
-using ra::Into;
-using ra::MatrixView;
+using ra::detail::Into;
+using ra::detail::MatrixView;
 
 namespace {
 
@@ -115,7 +116,7 @@ constexpr auto lies = {Lie::row_major, Lie::column_major, Lie::padded, Lie::spre
 
 template <class T>
 std::vector<Index> edge_sizes() {
-    using Tile = ra::detail::ProductTile<T>;
+    using Tile = detail::ProductTile<T>;
     return {1,  2,  3,  5, 7, Tile::rows - 1, Tile::rows + 1, Tile::cols - 1, Tile::cols, Tile::cols + 1,
             64, 65, 100};
 }
@@ -133,13 +134,13 @@ TEST_CASE_TEMPLATE("product: every small shape, however the factors lie", T, flo
                 for (const Lie a : lies) {
                     ++turn;
                     const Into into = turn % 3 == 0 ? Into::overwrite : Into::add;
-                    check_product<T>(ra::multiply<T>, m, n, k, a, lie(turn / 4), lie(turn % 7), into);
+                    check_product<T>(detail::multiply<T>, m, n, k, a, lie(turn / 4), lie(turn % 7), into);
                 }
 }
 
 TEST_CASE_TEMPLATE("product: around the depth of a block", T, float, double) {
-    constexpr Index depth = ra::detail::ProductTile<T>::depth;
-    for (const auto multiply : {Multiply<T>(ra::multiply<T>), Multiply<T>(ra::parallel_multiply<T>)})
+    constexpr Index depth = detail::ProductTile<T>::depth;
+    for (const auto multiply : {Multiply<T>(detail::multiply<T>), Multiply<T>(detail::parallel_multiply<T>)})
         for (const Index k : {depth - 1, depth, depth + 1, 3 * depth + 7})
             for (const Lie lie : lies)
                 for (const Into into : {Into::overwrite, Into::add}) {
@@ -149,22 +150,25 @@ TEST_CASE_TEMPLATE("product: around the depth of a block", T, float, double) {
 }
 
 TEST_CASE_TEMPLATE("product: more than one block of rows and columns", T, float, double) {
-    using Block = ra::detail::ProductBlock<T>;
-    constexpr Index depth = ra::detail::ProductTile<T>::depth;
+    using Block = detail::ProductBlock<T>;
+    constexpr Index depth = detail::ProductTile<T>::depth;
     constexpr auto rows = Lie::row_major, cols = Lie::column_major;
     for (const Into into : {Into::overwrite, Into::add}) {
-        check_product<T>(ra::multiply<T>, 40, Block::cols + Block::tile_cols + 3, 3, rows, rows, rows, into);
-        check_product<T>(ra::multiply<T>, 5 * Block::tile_rows + 1, Block::tile_cols + 1, 5, rows, cols, rows,
+        check_product<T>(detail::multiply<T>, 40, Block::cols + Block::tile_cols + 3, 3, rows, rows, rows,
                          into);
-        check_product<T>(ra::parallel_multiply<T>, 9 * Block::tile_rows + 1, Block::tile_cols + 1, 2, cols,
-                         rows, rows, into);
-        check_product<T>(ra::parallel_multiply<T>, Block::add_rows + 1, 2, depth + 1, cols, rows, rows, into);
-        check_product<T>(ra::parallel_multiply<T>, 2, Block::add_cols + 1, depth + 1, rows, rows, rows, into);
+        check_product<T>(detail::multiply<T>, 5 * Block::tile_rows + 1, Block::tile_cols + 1, 5, rows, cols,
+                         rows, into);
+        check_product<T>(detail::parallel_multiply<T>, 9 * Block::tile_rows + 1, Block::tile_cols + 1, 2,
+                         cols, rows, rows, into);
+        check_product<T>(detail::parallel_multiply<T>, Block::add_rows + 1, 2, depth + 1, cols, rows, rows,
+                         into);
+        check_product<T>(detail::parallel_multiply<T>, 2, Block::add_cols + 1, depth + 1, rows, rows, rows,
+                         into);
     }
 }
 
 TEST_CASE_TEMPLATE("product: nothing to sum, nothing to write", T, float, double) {
-    for (const auto multiply : {Multiply<T>(ra::multiply<T>), Multiply<T>(ra::parallel_multiply<T>)})
+    for (const auto multiply : {Multiply<T>(detail::multiply<T>), Multiply<T>(detail::parallel_multiply<T>)})
         for (const Into into : {Into::overwrite, Into::add}) {
             check_product<T>(multiply, 5, 6, 0, Lie::row_major, Lie::row_major, Lie::padded, into);
             check_product<T>(multiply, 0, 6, 7, Lie::row_major, Lie::row_major, Lie::row_major, into);
@@ -173,22 +177,22 @@ TEST_CASE_TEMPLATE("product: nothing to sum, nothing to write", T, float, double
 }
 
 TEST_CASE_TEMPLATE("product: an element's bits come from its row and column alone", T, float, double) {
-    constexpr Index depth = ra::detail::ProductTile<T>::depth;
+    constexpr Index depth = detail::ProductTile<T>::depth;
     for (const Index k : {Index(1), Index(19), 2 * depth + 9})
         for (const Into into : {Into::overwrite, Into::add}) {
             const Index m = 264, n = 150;
             const auto a = random_matrix<T>(m, k, 4), b = random_matrix<T>(k, n, 5),
                        before = random_matrix<T>(m, n, 6);
             auto whole = before;
-            ra::multiply<T>(a.view(), b.view(), whole.view(), into);
+            detail::multiply<T>(a.view(), b.view(), whole.view(), into);
             for (const Index first : {0, 13, 200})
                 for (const Index rows : {1, 15, 64})
                     for (const Index col : {0, 5, 100})
                         for (const Index cols : {1, 16, 50}) {
                             auto part = before;
                             const auto c = part.view().middle_rows(first, rows).middle_cols(col, cols);
-                            ra::multiply<T>(a.view().middle_rows(first, rows),
-                                            b.view().middle_cols(col, cols), c, into);
+                            detail::multiply<T>(a.view().middle_rows(first, rows),
+                                                b.view().middle_cols(col, cols), c, into);
                             const auto expected =
                                 std::as_const(whole).view().middle_rows(first, rows).middle_cols(col, cols);
                             REQUIRE(same_bits<T>(c, expected));
@@ -198,14 +202,14 @@ TEST_CASE_TEMPLATE("product: an element's bits come from its row and column alon
 
 TEST_CASE_TEMPLATE("product: the same bits from any strides, packing and number of threads", T, float,
                    double) {
-    constexpr Index depth = ra::detail::ProductTile<T>::depth;
+    constexpr Index depth = detail::ProductTile<T>::depth;
     const int threads_before = ra::num_threads();
     for (const Index k : {Index(33), depth + 1})
         for (const Into into : {Into::overwrite, Into::add}) {
             const Index m = 460, n = 70;
             const auto a = random_matrix<T>(m, k, 7), b = random_matrix<T>(k, n, 8);
             auto expected = random_matrix<T>(m, n, 9);
-            ra::multiply<T>(a.view(), b.view(), expected.view(), into);
+            detail::multiply<T>(a.view(), b.view(), expected.view(), into);
             const auto same = [&](Multiply<T> multiply, Lie lie) {
                 auto c = random_matrix<T>(m, n, 9, lie);
                 multiply(random_matrix<T>(m, k, 7, lie).view(), random_matrix<T>(k, n, 8, lie).view(),
@@ -213,11 +217,11 @@ TEST_CASE_TEMPLATE("product: the same bits from any strides, packing and number 
                 return same_bits<T>(c.view(), expected.view());
             };
             for (const Lie lie : lies) {
-                CHECK(same(ra::multiply<T>, lie));
+                CHECK(same(detail::multiply<T>, lie));
             }
             for (const int threads : {1, 2, 3}) {
                 ra::set_num_threads(threads);
-                for (const Lie lie : lies) CHECK(same(ra::parallel_multiply<T>, lie));
+                for (const Lie lie : lies) CHECK(same(detail::parallel_multiply<T>, lie));
             }
             ra::set_num_threads(threads_before);
         }
@@ -225,8 +229,8 @@ TEST_CASE_TEMPLATE("product: the same bits from any strides, packing and number 
 
 TEST_CASE_TEMPLATE("product: what follows gets every element once, finished, at its place", T, float,
                    double) {
-    using Block = ra::detail::ProductBlock<T>;
-    using Tile = ra::detail::ProductTile<T>;
+    using Block = detail::ProductBlock<T>;
+    using Tile = detail::ProductTile<T>;
     struct Shape {
         Index m, n, k;
     };
@@ -254,18 +258,18 @@ TEST_CASE_TEMPLATE("product: what follows gets every element once, finished, at 
                     CAPTURE(int(b_lie));
                     const auto a = random_matrix<T>(m, k, 18), b = random_matrix<T>(k, n, 19, b_lie);
                     Stored<T> expected(m, n), c(m, n, c_lie), seen(m, n), calls(m, n);
-                    ra::multiply<T>(a.view(), b.view(), expected.view());
+                    detail::multiply<T>(a.view(), b.view(), expected.view());
                     for (Index i = 0; i < m; ++i)
                         for (Index j = 0; j < n; ++j) calls.view()(i, j) = 0;
-                    ra::parallel_multiply_then<T>(a.view(), b.view(), c.view(),
-                                                  [&](MatrixView<T> tile, Index row, Index col) {
-                                                      for (Index i = 0; i < tile.rows; ++i)
-                                                          for (Index j = 0; j < tile.cols; ++j) {
-                                                              seen.view()(row + i, col + j) = tile(i, j);
-                                                              ++calls.view()(row + i, col + j);
-                                                              tile(i, j) = 5;  // it may be written to
-                                                          }
-                                                  });
+                    detail::parallel_multiply_then<T>(a.view(), b.view(), c.view(),
+                                                      [&](MatrixView<T> tile, Index row, Index col) {
+                                                          for (Index i = 0; i < tile.rows; ++i)
+                                                              for (Index j = 0; j < tile.cols; ++j) {
+                                                                  seen.view()(row + i, col + j) = tile(i, j);
+                                                                  ++calls.view()(row + i, col + j);
+                                                                  tile(i, j) = 5;  // it may be written to
+                                                              }
+                                                      });
                     REQUIRE(same_bits<T>(seen.view(), expected.view()));
                     REQUIRE(all_are<T>(calls.view(), 1));
                     REQUIRE(all_are<T>(c.view(), 5));
@@ -275,14 +279,14 @@ TEST_CASE_TEMPLATE("product: what follows gets every element once, finished, at 
 }
 
 TEST_CASE_TEMPLATE("product: adding rounds once, after the whole sum", T, float, double) {
-    for (const Index k : {Index(40), 2 * ra::detail::ProductTile<T>::depth + 1}) {
+    for (const Index k : {Index(40), 2 * detail::ProductTile<T>::depth + 1}) {
         const Index m = 40, n = 70;
         const auto a = random_matrix<T>(m, k, 10), b = random_matrix<T>(k, n, 11),
                    before = random_matrix<T>(m, n, 12);
         Stored<T> product(m, n);
-        ra::multiply<T>(a.view(), b.view(), product.view());
+        detail::multiply<T>(a.view(), b.view(), product.view());
         auto c = before;
-        ra::multiply<T>(a.view(), b.view(), c.view(), Into::add);
+        detail::multiply<T>(a.view(), b.view(), c.view(), Into::add);
         for (Index i = 0; i < m; ++i)
             for (Index j = 0; j < n; ++j)
                 REQUIRE(bits(c.view()(i, j)) == bits<T>(before.view()(i, j) + product.view()(i, j)));
@@ -291,15 +295,15 @@ TEST_CASE_TEMPLATE("product: adding rounds once, after the whole sum", T, float,
 
 TEST_CASE_TEMPLATE("product: a NaN stays in its row, an infinity in its column", T, float, double) {
     const Index m = 45, n = 75;
-    for (const Index k : {Index(20), ra::detail::ProductTile<T>::depth + 4})
+    for (const Index k : {Index(20), detail::ProductTile<T>::depth + 4})
         for (const Index bad_row : {0, 17, 44})
             for (const Index bad_col : {0, 33, 74}) {
                 auto a = random_matrix<T>(m, k, 13), b = random_matrix<T>(k, n, 14);
                 Stored<T> clean(m, n), c(m, n);
-                ra::multiply<T>(a.view(), b.view(), clean.view());
+                detail::multiply<T>(a.view(), b.view(), clean.view());
                 a.view()(bad_row, 3) = std::numeric_limits<T>::quiet_NaN();
                 b.view()(5, bad_col) = std::numeric_limits<T>::infinity();
-                ra::multiply<T>(a.view(), b.view(), c.view());
+                detail::multiply<T>(a.view(), b.view(), c.view());
                 for (Index i = 0; i < m; ++i)
                     for (Index j = 0; j < n; ++j)
                         if (i == bad_row)

@@ -12,6 +12,7 @@
 #include <ring_attention/kernels/reduce.hpp>
 
 namespace ra = ring_attention;
+namespace detail = ra::detail;
 using ra::Index;
 
 namespace {
@@ -39,9 +40,9 @@ TEST_CASE_TEMPLATE("reduce: against long double, for every length", T, float, do
         }
         // Both may round each of at most log2(n) + n / 64 additions of numbers below 16 or so.
         const long double bound = 40 * std::numeric_limits<T>::epsilon();
-        REQUIRE(std::abs(ra::sum<T>(x.data(), n) - total) <= bound);
-        REQUIRE(std::abs(ra::dot<T>(x.data(), y.data(), n) - product) <= bound);
-        REQUIRE(ra::maximum<T>(x.data(), n) == largest);
+        REQUIRE(std::abs(detail::sum<T>(x.data(), n) - total) <= bound);
+        REQUIRE(std::abs(detail::dot<T>(x.data(), y.data(), n) - product) <= bound);
+        REQUIRE(detail::maximum<T>(x.data(), n) == largest);
     }
 }
 
@@ -53,9 +54,9 @@ TEST_CASE_TEMPLATE("reduce: the bits do not depend on the address, nor on what l
             std::vector<T> moved(std::size_t(n + shift + 1), std::numeric_limits<T>::quiet_NaN());
             std::copy(x.begin(), x.end(), moved.begin() + shift);
             const T* const at = moved.data() + shift;
-            REQUIRE(ra::sum<T>(at, n) == ra::sum<T>(x.data(), n));
-            REQUIRE(ra::dot<T>(at, y.data(), n) == ra::dot<T>(x.data(), y.data(), n));
-            REQUIRE(ra::maximum<T>(at, n) == ra::maximum<T>(x.data(), n));
+            REQUIRE(detail::sum<T>(at, n) == detail::sum<T>(x.data(), n));
+            REQUIRE(detail::dot<T>(at, y.data(), n) == detail::dot<T>(x.data(), y.data(), n));
+            REQUIRE(detail::maximum<T>(at, n) == detail::maximum<T>(x.data(), n));
         }
     }
 }
@@ -66,9 +67,9 @@ TEST_CASE_TEMPLATE("reduce: the maximum in every place, of negative numbers and 
     for (std::size_t n = 1; n < 100; ++n)
         for (std::size_t at = 0; at < n; ++at) {
             std::vector<T> x(n, -infinity);
-            CHECK(ra::maximum<T>(x.data(), Index(n)) == -infinity);
+            CHECK(detail::maximum<T>(x.data(), Index(n)) == -infinity);
             x[at] = T(-3);
-            REQUIRE(ra::maximum<T>(x.data(), Index(n)) == -3);
+            REQUIRE(detail::maximum<T>(x.data(), Index(n)) == -3);
         }
 }
 
@@ -78,12 +79,12 @@ TEST_CASE_TEMPLATE("reduce: a number that is not finite is found in every place,
     for (std::size_t n = 0; n < 100; ++n) {
         std::vector<T> x(n, Limits::max());
         for (std::size_t i = 1; i < n; i += 2) x[i] = i % 4 == 1 ? Limits::lowest() : -Limits::denorm_min();
-        REQUIRE(ra::all_finite<T>(x.data(), Index(n)));
+        REQUIRE(detail::all_finite<T>(x.data(), Index(n)));
         for (std::size_t at = 0; at < n; ++at)
             for (const T wild : {Limits::quiet_NaN(), Limits::infinity(), -Limits::infinity()}) {
                 const T tame = std::exchange(x[at], wild);
-                REQUIRE_FALSE(ra::all_finite<T>(x.data(), Index(n)));
-                REQUIRE(ra::all_finite<T>(x.data(), Index(at)));  // what lies behind is not looked at
+                REQUIRE_FALSE(detail::all_finite<T>(x.data(), Index(n)));
+                REQUIRE(detail::all_finite<T>(x.data(), Index(at)));  // what lies behind is not looked at
                 x[at] = tame;
             }
     }

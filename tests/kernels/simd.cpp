@@ -8,8 +8,9 @@
 #include <ring_attention/kernels/simd.hpp>
 
 namespace ra = ring_attention;
+namespace detail = ra::detail;
 using ra::Index;
-using ra::Simd;
+using ra::detail::Simd;
 
 namespace {
 
@@ -44,7 +45,7 @@ TEST_CASE_TEMPLATE("simd: a part of a vector, and nothing after it", T, float, d
     for (Index n = 0; n <= width; ++n) {
         // On the heap and exactly as long, so that a memory checker sees a read past the end.
         std::vector<T> from(std::size_t(n), T(3)), to(std::size_t(width), T(-1));
-        const Simd<T> x = ra::load_partial(from.data(), n, T(9));
+        const Simd<T> x = detail::load_partial(from.data(), n, T(9));
         for (Index i = 0; i < width; ++i) REQUIRE(x.lanes[i] == (i < n ? 3 : 9));
         store_partial(x, to.data(), n);
         for (Index i = 0; i < width; ++i) REQUIRE(to[std::size_t(i)] == (i < n ? 3 : -1));
@@ -64,8 +65,8 @@ TEST_CASE_TEMPLATE("simd: arithmetic lane by lane", T, float, double) {
         CHECK(max(b, two).lanes[i] == std::max(y, T(2)));
         CHECK(min(b, two).lanes[i] == std::min(y, T(2)));
         CHECK(abs(b).lanes[i] == std::abs(y));
-        CHECK(ra::select<T>(b < two, a, b).lanes[i] == (y < 2 ? x : y));
-        CHECK(ra::select<T>(b > two, a, b).lanes[i] == (y > 2 ? x : y));
+        CHECK(detail::select<T>(b < two, a, b).lanes[i] == (y < 2 ? x : y));
+        CHECK(detail::select<T>(b > two, a, b).lanes[i] == (y > 2 ? x : y));
     }
 }
 

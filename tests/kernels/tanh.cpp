@@ -10,8 +10,9 @@
 #include "support/ulps.hpp"
 
 namespace ra = ring_attention;
+namespace detail = ra::detail;
 using ra::Index;
-using ra::Simd;
+using ra::detail::Simd;
 using support::infinity;
 using support::not_a_number;
 using support::ulps;
@@ -21,12 +22,12 @@ namespace {
 
 template <class T>
 T ra_tanh(T x) {
-    return ra::tanh(Simd<T>(x)).lanes[0];
+    return detail::tanh(Simd<T>(x)).lanes[0];
 }
 
 template <class T>
 T ra_tanh_derivative(T x) {
-    return ra::tanh_derivative(Simd<T>(x)).lanes[0];
+    return detail::tanh_derivative(Simd<T>(x)).lanes[0];
 }
 
 }  // namespace

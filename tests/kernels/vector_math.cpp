@@ -10,8 +10,9 @@
 #include "support/ulps.hpp"
 
 namespace ra = ring_attention;
+namespace detail = ra::detail;
 using ra::Index;
-using ra::Simd;
+using ra::detail::Simd;
 using support::infinity;
 using support::not_a_number;
 using support::ulps;
@@ -21,17 +22,17 @@ namespace {
 
 template <class T>
 T ra_exp(T x) {
-    return ra::exp(Simd<T>(x)).lanes[0];
+    return detail::exp(Simd<T>(x)).lanes[0];
 }
 
 template <class T>
 T ra_exp2_weight(T x) {
-    return ra::exp2_weight(Simd<T>(x)).lanes[0];
+    return detail::exp2_weight(Simd<T>(x)).lanes[0];
 }
 
 template <class T>
 T ra_erf(T x) {
-    return ra::erf(Simd<T>(x)).lanes[0];
+    return detail::erf(Simd<T>(x)).lanes[0];
 }
 
 }  // namespace
@@ -109,7 +110,7 @@ TEST_CASE_TEMPLATE("exp2_weight: every lane has its own", T, float, double) {
     Simd<T> x(T(0));
     for (int i = 0; i < Simd<T>::width; ++i)
         x.lanes[i] = i % 4 == 1 ? -infinity<T> : i % 4 == 3 ? not_a_number<T> : T(-i) / 3;
-    const Simd<T> weights = ra::exp2_weight(x);
+    const Simd<T> weights = detail::exp2_weight(x);
     for (int i = 0; i < Simd<T>::width; ++i) {
         const T alone = ra_exp2_weight(T(x.lanes[i]));
         CHECK((weights.lanes[i] == alone || (std::isnan(alone) && std::isnan(weights.lanes[i]))));

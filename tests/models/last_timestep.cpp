@@ -72,8 +72,14 @@ TEST_CASE("last timestep: the same bits as of all timesteps, two layers, zigzag 
 
 TEST_CASE("last timestep: the same bits as of all timesteps, attention the last of a user's own layers") {
     constexpr ra::AttentionLayerOptions four{.width = 8, .heads = 4};
-    constexpr ra::AttentionLayerOptions two{
-        .width = 8, .heads = 4, .key_value_heads = 2, .head_width = 3, .causal = false, .window = 20};
+    constexpr ra::AttentionLayerOptions two{.width = 8,
+                                            .heads = 4,
+                                            .key_value_heads = 2,
+                                            .head_width = 6,
+                                            .causal = false,
+                                            .window = 20,
+                                            .query_key_norm = true,
+                                            .rotary = {.on = true}};
     using Body = ra::Sequential<ra::Dense<float, in_width, 8>, ra::RingAttention<float, four>,
                                 ra::Gelu<float, 8>, ra::RingAttention<float, two>>;
     check_same_bits<ra::Model<Body, num_chunks, ra::Output::last_timestep>>();

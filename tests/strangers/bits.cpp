@@ -39,18 +39,18 @@ void functions(ra::Digest& digest) {
     for (const double range : {1e-3, 1.0, 30.0, 800.0}) {
         fill(x.data(), count, 1, range);
         fill(d.data(), count, 2, 1.0);
-        const T sum = ra::exp_shifted(x.data(), T(range), y.data(), count);
+        const T sum = ra::detail::exp_shifted(x.data(), T(range), y.data(), count);
         add(digest, &sum, 1);
         add(digest, y.data(), count);
-        ra::gelu(x.data(), y.data(), count);
+        ra::detail::gelu(x.data(), y.data(), count);
         add(digest, y.data(), count);
-        ra::gelu_backward(x.data(), d.data(), y.data(), count);
+        ra::detail::gelu_backward(x.data(), d.data(), y.data(), count);
         add(digest, y.data(), count);
-        const T sums[] = {ra::sum(x.data(), count), ra::dot(x.data(), d.data(), count),
-                          ra::maximum(x.data(), count)};
+        const T sums[] = {ra::detail::sum(x.data(), count), ra::detail::dot(x.data(), d.data(), count),
+                          ra::detail::maximum(x.data(), count)};
         add(digest, sums, 3);
-        for (std::ptrdiff_t i = 0; i + ra::Simd<T>::width <= count; i += ra::Simd<T>::width)
-            ra::erf(ra::Simd<T>::load(x.data() + i)).store(y.data() + i);
+        for (std::ptrdiff_t i = 0; i + ra::detail::Simd<T>::width <= count; i += ra::detail::Simd<T>::width)
+            ra::detail::erf(ra::detail::Simd<T>::load(x.data() + i)).store(y.data() + i);
         add(digest, y.data(), count);
     }
 }

@@ -36,8 +36,8 @@ struct Rows {
     T& operator()(ra::Index row, ra::Index col) { return numbers[std::size_t(row * stride + col)]; }
     T operator()(ra::Index row, ra::Index col) const { return numbers[std::size_t(row * stride + col)]; }
 
-    ra::MatrixView<T> view() { return {numbers.data(), rows, cols, stride, 1}; }
-    ra::MatrixView<const T> view() const { return {numbers.data(), rows, cols, stride, 1}; }
+    ra::detail::MatrixView<T> view() { return {numbers.data(), rows, cols, stride, 1}; }
+    ra::detail::MatrixView<const T> view() const { return {numbers.data(), rows, cols, stride, 1}; }
 
     /// What lies between the rows is still NaN.
     bool kept_the_gaps() const {

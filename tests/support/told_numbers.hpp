@@ -26,7 +26,7 @@ void for_each_number(const ra::KeyValues<T>& views, int home, const ra::IndexRan
     for (std::size_t seat = 0; seat < views.size(); ++seat)
         for (Index head = 0; head < heads.count; ++head)
             for (const bool is_value : {false, true}) {
-                const ra::MatrixView<T> rows = (is_value ? views[seat].value : views[seat].key)(head);
+                const ra::detail::MatrixView<T> rows = (is_value ? views[seat].value : views[seat].key)(head);
                 for (Index token = 0; token < rows.rows; ++token)
                     for (Index column = 0; column < rows.cols; ++column)
                         f(rows(token, column),

@@ -8,6 +8,7 @@
 #include <ring_attention/attention/backward_travel.hpp>
 #include <ring_attention/attention/forward.hpp>
 #include <ring_attention/attention/head_backward.hpp>
+#include <ring_attention/attention/visible_seats.hpp>
 #include <ring_attention/kernels/reduce.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
@@ -116,7 +117,8 @@ class BackwardMeeting {
           visit_(visit),
           heads_(heads),
           visitors_(visitors),
-          d_visitors_(d_visitors) {}
+          d_visitors_(d_visitors),
+          sees_(plan.mask, own.queries.tokens, visitors) {}
 
     /// The orders of all sums are the same: heads side by side where there are enough for the threads, else
     /// blocks. Heads that share the gradient of a bias come one after the other.
@@ -151,9 +153,9 @@ class BackwardMeeting {
             for_each_pair(
                 phase, Index(own_.queries.tokens.size()), Index(visitors_.size()),
                 [&](Index query_seat, Index key_seat) {
+                    if (!sees_(query_seat, key_seat)) return;
                     const TokenPositions &queries = own_.queries.tokens[std::size_t(query_seat)],
                                          &keys = visitors_[std::size_t(key_seat)].tokens;
-                    if (!plan_.mask.any_visible(queries, keys)) return;
                     f(query_seat, key_seat,
                       BlockPairs{ceil_div(queries.count, Block::queries), ceil_div(keys.count, Block::keys)});
                 });
@@ -194,6 +196,7 @@ class BackwardMeeting {
     IndexRange heads_;
     const KeyValues<const T>& visitors_;
     const KeyValues<T>& d_visitors_;
+    VisibleSeats sees_;
 };
 
 }  // namespace detail
@@ -211,7 +214,7 @@ void attend_backward(R& ring, const AttentionPlan& plan, const SeatGradientViews
         detail::BackwardMeeting<T>(plan, own, dots, visit, heads, visitors, d_visitors).run();
     };
     if (ring.ranks() == 1) {
-        const detail::HopVisit all{{HopPhase::own_first, HopPhase::own_last}, 0, true, true};
+        const detail::HopVisit all{{detail::HopPhase::own_first, detail::HopPhase::own_last}, 0, true, true};
         return meet(all, {0, plan.heads.batch_key_value_heads()}, own.key_value, own.d_key_value);
     }
     detail::BackwardTravel<T, R>(ring, plan, own.key_value, sent, own.d_key_value).run(meet);

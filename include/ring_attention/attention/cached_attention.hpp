@@ -13,12 +13,12 @@ void attend_to_cache(const AttentionPlan& plan, const ScoreTerms<T>& terms, cons
                      const TokenPositions& tokens, const KeyValueView<const T>& cached,
                      const HeadsView<T>& output) {
     const List<detail::QueryPlace> places =
-        detail::query_places({tokens}, plan.heads, QueryBlock<T>::max_queries);
+        detail::query_places({tokens}, plan.heads, detail::QueryBlock<T>::max_queries);
     RowVector<T> numbers(plan.heads.batch_heads() * tokens.count);
     const auto log_sum_exp = HeadsView<T>::head_by_head(numbers.data(), plan.heads.heads, tokens.count, 1);
     parallel_for(Index(places.size()), [&](Index i) {
         const auto& [seat, batch_head, rows] = places[std::size_t(i)];
-        QueryBlock<T> block(plan, terms, seat, batch_head, query, tokens, rows);
+        detail::QueryBlock<T> block(plan, terms, seat, batch_head, query, tokens, rows);
         if (terms.sinks) block.absorb_sinks(terms.sinks, plan.heads.heads);
         block.absorb(cached.key(batch_head), cached.value(batch_head), cached.tokens);
         block.finish(output, log_sum_exp);

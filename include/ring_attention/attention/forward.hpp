@@ -4,6 +4,7 @@
 
 #include <ring_attention/attention/forward_travel.hpp>
 #include <ring_attention/attention/head_forward.hpp>
+#include <ring_attention/attention/visible_seats.hpp>
 #include <ring_attention/core/parallel.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
@@ -110,22 +111,21 @@ void attend(R& ring, const AttentionPlan& plan, const SeatQueries<T>& queries,
     detail::QueriesSoFar<T> so_far =
         ring.ranks() > 1 ? detail::QueriesSoFar<T>(queries.tokens, plan.heads) : detail::QueriesSoFar<T>();
 
-    List<char>
-        sees;  // at a hop, for each seat of queries and each of visitors, whether some query sees some key
+    detail::VisibleSeats sees;
     const auto absorb = [&](const detail::QueryPlace& place, const detail::HopVisit& visit,
                             const KeyValues<const T>& visitors) {
         const auto seat = std::size_t(place.seat);
         const HeadsView<T>& output = result.output[seat];
-        QueryBlock<T> block(plan, queries.terms, place.seat, place.batch_head, queries.query[seat],
-                            queries.tokens[seat], place.rows);
+        detail::QueryBlock<T> block(plan, queries.terms, place.seat, place.batch_head, queries.query[seat],
+                                    queries.tokens[seat], place.rows);
         if (!visit.first)
             block.resume(output, so_far.maximum(place), so_far.sum(place));
         else if (queries.terms.sinks)
             block.absorb_sinks(queries.terms.sinks, plan.heads.heads);
-        for (const HopPhase phase : visit.phases) {
-            const IndexRange seats = visitors_to_meet(phase, place.seat, Index(visitors.size()));
+        for (const detail::HopPhase phase : visit.phases) {
+            const IndexRange seats = detail::visitors_to_meet(phase, place.seat, Index(visitors.size()));
             for (Index visitor = seats.first; visitor < seats.end(); ++visitor) {
-                if (!sees[seat * visitors.size() + std::size_t(visitor)]) continue;
+                if (!sees(place.seat, visitor)) continue;
                 const KeyValueView<const T>& chunk = visitors[std::size_t(visitor)];
                 block.absorb(chunk.key(place.batch_head), chunk.value(place.batch_head), chunk.tokens);
             }
@@ -138,10 +138,7 @@ void attend(R& ring, const AttentionPlan& plan, const SeatQueries<T>& queries,
     };
     detail::receive_messages<T>(
         ring, plan, key_value, sent, [&](const detail::HopVisit& visit, const KeyValues<const T>& visitors) {
-            sees.clear();
-            for (const TokenPositions& tokens : queries.tokens)
-                for (const KeyValueView<const T>& chunk : visitors)
-                    sees.push_back(plan.mask.any_visible(tokens, chunk.tokens));
+            sees = detail::VisibleSeats(plan.mask, queries.tokens, visitors);
             const auto span = detail::compute_span(ring, plan, visit.hop);
             parallel_for(Index(places.size()),
                          [&](Index i) { absorb(places[std::size_t(i)], visit, visitors); });

@@ -3,7 +3,7 @@
 #include <ring_attention/attention/scores.hpp>
 #include <ring_attention/kernels/matrix_view.hpp>
 
-namespace ring_attention::inline RING_ATTENTION_ABI {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// Queries of one head and what backward knows of them; M of them.
 template <class T>
@@ -49,4 +49,4 @@ struct QueryHead {
     HeadsView<T> d_bias;  ///< added to; empty: not wanted
 };
 
-}  // namespace ring_attention::inline RING_ATTENTION_ABI
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

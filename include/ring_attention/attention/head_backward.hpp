@@ -18,7 +18,7 @@
 #include <ring_attention/kernels/weighted_rows.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
-namespace ring_attention::inline RING_ATTENTION_ABI {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 // Backward of the attention of one head (Dao et al. 2022, 2205.14135, algorithm 4): nothing but the
 // log-sum-exp is remembered of the scores S = scale query key^T; they are computed again. As in forward a
@@ -29,8 +29,6 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 //   d_value += P^T d_output                    (N,M) x (M,D) => (N,D)
 //   d_key   += dS^T query                      (N,M) x (M,D) => (N,D)
 //   d_query += dS key                          (M,N) x (N,D) => (M,D)
-
-namespace detail {
 
 /// M queries, which meet a tile of N keys at a time. The memory is the thread's.
 template <Real T>
@@ -261,13 +259,11 @@ class BackwardQueries {
     WeightedRows<T> query_rows_, d_output_rows_;
 };
 
-}  // namespace detail
-
 /// What is done at a time in backward: so many queries with so many keys at most.
 template <Real T>
 struct BackwardBlock {
-    static constexpr Index queries = 4 * detail::AttentionTile<T>::lanes;
-    static constexpr Index keys = 4 * detail::AttentionTile<T>::keys;
+    static constexpr Index queries = 4 * AttentionTile<T>::lanes;
+    static constexpr Index keys = 4 * AttentionTile<T>::keys;
 };
 
 /// Adds to the gradients of both what a block of queries, tokens `rows` of a head, and a block of keys and
@@ -277,16 +273,16 @@ void absorb_block_backward(const QueryHead<T>& head, const IndexRange& rows, con
                            const KeyValueGradient<T>& chunk) {
     std::array<IndexRange, std::size_t(BackwardBlock<T>::queries)> memory;
     const auto seen = std::span(memory).first(std::size_t(rows.count));
-    detail::find_seen(head.plan.mask, head.head / head.plan.heads.heads, head.tokens, 1, rows.first,
-                      chunk.tokens, seen);
+    find_seen(head.plan.mask, head.head / head.plan.heads.heads, head.tokens, 1, rows.first, chunk.tokens,
+              seen);
     const IndexRange first = seen.front(), last = seen.back();
     if (last.end() <= first.first) return;
     const bool masked = last.first > 0 || first.end() < chunk.tokens.count;
-    detail::BackwardQueries<T> work(head, rows, queries, seen, masked);
-    constexpr Index tile = detail::AttentionTile<T>::keys;
+    BackwardQueries<T> work(head, rows, queries, seen, masked);
+    constexpr Index tile = AttentionTile<T>::keys;
     for (Index key = first.first / tile * tile; key < last.end(); key += tile)
         work.absorb(chunk, {key, std::min(tile, chunk.key.rows - key)});
 }
 
-}  // namespace ring_attention::inline RING_ATTENTION_ABI
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail
 RING_ATTENTION_PRECISE_END

@@ -17,7 +17,7 @@
 #include <ring_attention/kernels/vector_math.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
-namespace ring_attention::inline RING_ATTENTION_ABI {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 // Attention of one head, forward (online softmax; Milakov, Gimelshein 2018, 1805.02867, and Liu, Zaharia,
 // Abbeel 2023, 2310.01889, algorithm 1). A query is a lane: scores, maxima, sums and outputs are kept
@@ -32,7 +32,7 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 /// The memory is the thread's: one block at a time on a thread.
 template <Real T>
 class QueryBlock {
-    using Tile = detail::AttentionTile<T>;
+    using Tile = AttentionTile<T>;
     static constexpr int lanes = Tile::lanes;
 
   public:
@@ -52,15 +52,15 @@ class QueryBlock {
           value_width_(plan.heads.value_width),
           scores_of_(plan, terms, seat, batch_head, group_, tokens, rows),
           given_scale_(scores_of_.scale()),
-          scale_(detail::base2_scale(given_scale_)) {
+          scale_(base2_scale(given_scale_)) {
         take_memory();
         const auto given = query.group_rows(batch_head, group_).middle_rows(rows.first, rows.count);
-        detail::for_each_tile<T>(rows.count, [&](auto, Index first, Index count) {
+        for_each_tile<T>(rows.count, [&](auto, Index first, Index count) {
             const Index next = first + count;
             prefetch(given.middle_rows(next, std::min<Index>(lanes, rows.count - next)));
             T* const packed = query_ + first * key_width_;
-            detail::pack_lanes<T>(given.middle_rows(first, count), packed, scores_);
-            detail::multiply_numbers<T>(packed, lanes * key_width_, scores_of_.query_factor());
+            pack_lanes<T>(given.middle_rows(first, count), packed, scores_);
+            multiply_numbers<T>(packed, lanes * key_width_, scores_of_.query_factor());
         });
         std::fill_n(output_, value_width_ * max_queries, T(0));
         std::fill_n(maximum_, max_queries, -std::numeric_limits<T>::infinity());
@@ -81,16 +81,16 @@ class QueryBlock {
     /// keys (N, D), values (N, Dv) of the chunk, at the places `key_tokens`. Tiles of keys begin where a tile
     /// of queries begins to see.
     void absorb(MatrixView<const T> keys, MatrixView<const T> values, const TokenPositions& key_tokens) {
-        detail::find_seen(mask_, batch_, tokens_, group_, rows_.first, key_tokens,
-                          std::span(seen_).first(std::size_t(rows_.count)));
+        find_seen(mask_, batch_, tokens_, group_, rows_.first, key_tokens,
+                  std::span(seen_).first(std::size_t(rows_.count)));
         Index most = 0;
-        detail::for_each_tile<T>(rows_.count, [&](auto, Index first, Index count) {
+        for_each_tile<T>(rows_.count, [&](auto, Index first, Index count) {
             most = std::max(most, hull(first, count).count);
         });
         Index copied = -1;
         MatrixView<const T> tile_values;
         for (Index done = 0; done < most; done += Tile::keys)
-            detail::for_each_tile<T>(rows_.count, [&](auto vectors, Index first, Index count) {
+            for_each_tile<T>(rows_.count, [&](auto vectors, Index first, Index count) {
                 const IndexRange of_tile = hull(first, count);
                 if (done >= of_tile.count) return;
                 const Index first_key = of_tile.first + done,
@@ -115,7 +115,7 @@ class QueryBlock {
             if (log_sum_exp_rest.data)
                 *rests.row(i) = detail::log_sum_exp_rest(log_sum, maximum_[i], sum_[i]);
         }
-        detail::for_each_tile<T>(rows_.count, [&](auto, Index first, Index) {
+        for_each_tile<T>(rows_.count, [&](auto, Index first, Index) {
             for (Index lane = first; lane < first + lanes; lane += Simd<T>::width) {
                 const Simd<T> sum = Simd<T>::load(sum_ + lane);
                 const Simd<T> divisor =
@@ -138,8 +138,8 @@ class QueryBlock {
 
     void resume(const HeadsView<T>& output, const T* maximum, const T* sum) {
         const GroupRows<const T> so_far = rows_of(HeadsView<const T>(output));
-        detail::for_each_tile<T>(rows_.count, [&](auto, Index first, Index count) {
-            detail::pack_lanes<T>(so_far.middle_rows(first, count), output_ + first * value_width_, scores_);
+        for_each_tile<T>(rows_.count, [&](auto, Index first, Index count) {
+            pack_lanes<T>(so_far.middle_rows(first, count), output_ + first * value_width_, scores_);
         });
         std::copy_n(maximum, rows_.count, maximum_);
         std::copy_n(sum, rows_.count, sum_);
@@ -149,8 +149,8 @@ class QueryBlock {
     void take_memory() {
         // A tile of rows is copied where the scores come later.
         const Index tile = std::max(Tile::keys, std::max(key_width_, value_width_)) * lanes;
-        T* next = detail::workspace<T, detail::Workspace::attention>().require(
-            (key_width_ + value_width_ + 2) * max_queries + tile + 2 * lanes);
+        T* next = workspace<T, Workspace::attention>().require((key_width_ + value_width_ + 2) * max_queries +
+                                                               tile + 2 * lanes);
         const auto take = [&](Index count) { return std::exchange(next, next + count); };
         query_ = take(key_width_ * max_queries), output_ = take(value_width_ * max_queries);
         maximum_ = take(max_queries), sum_ = take(max_queries);
@@ -182,7 +182,7 @@ class QueryBlock {
     MatrixView<const T> close_together(MatrixView<const T> rows) {
         if (rows.row_stride * Index(sizeof(T)) % 512 != 0) return rows;
         const Index spacing = rows.cols + 64 / Index(sizeof(T));
-        T* const copy = detail::workspace<T, detail::Workspace::values>().require(Tile::keys * spacing);
+        T* const copy = workspace<T, Workspace::values>().require(Tile::keys * spacing);
         for (Index i = 0; i < rows.rows; ++i) std::copy_n(&rows(i, 0), rows.cols, copy + i * spacing);
         return {copy, rows.rows, rows.cols, spacing, 1};
     }
@@ -191,27 +191,26 @@ class QueryBlock {
     template <int vectors>
     void absorb_tile(const IndexRange& queries, const TokenPositions& key_tokens, Index first_key,
                      MatrixView<const T> key, MatrixView<const T> value) {
-        const detail::VisibleKeys<T> visible(std::span<const IndexRange>(seen_).subspan(
-                                                 std::size_t(queries.first), std::size_t(queries.count)),
-                                             first_key, key.rows);
+        const VisibleKeys<T> visible(std::span<const IndexRange>(seen_).subspan(std::size_t(queries.first),
+                                                                                std::size_t(queries.count)),
+                                     first_key, key.rows);
         if (visible.any.count == 0) return;
         const IndexRange keys = visible.scores_of(key.rows);
         // Where scores are still to become others, their maximum is taken later.
         const IndexRange whole = scores_of_.plain() ? visible.all : IndexRange{};
         std::fill_n(new_maximum_, lanes, -std::numeric_limits<T>::infinity());
-        detail::multiply_panel<vectors>(
-            keys.count, detail::unpacked_strips<T>(key.middle_rows(keys.first, keys.count)),
-            query_ + queries.first * key_width_, lanes, detail::whole_depth(key_width_),
-            detail::StoreScores<T>{scores_ + keys.first * lanes, new_maximum_, whole.first - keys.first,
-                                   whole.end() - keys.first});
+        multiply_panel<vectors>(keys.count, unpacked_strips<T>(key.middle_rows(keys.first, keys.count)),
+                                query_ + queries.first * key_width_, lanes, whole_depth(key_width_),
+                                StoreScores<T>{scores_ + keys.first * lanes, new_maximum_,
+                                               whole.first - keys.first, whole.end() - keys.first});
         if (!scores_of_.plain()) {
             const bool all = visible.all == visible.any;
             scores_of_.apply(scores_, lanes, queries.first, queries.count, key_tokens, first_key, visible.any,
                              nullptr, nullptr, all ? new_maximum_ : nullptr);
-            if (!all) detail::mask_scores<T>(visible, visible.any, scores_, new_maximum_);
+            if (!all) mask_scores<T>(visible, visible.any, scores_, new_maximum_);
         } else {
             for (const IndexRange& masked : visible.masked())
-                if (masked.count > 0) detail::mask_scores<T>(visible, masked, scores_, new_maximum_);
+                if (masked.count > 0) mask_scores<T>(visible, masked, scores_, new_maximum_);
         }
         softmax<vectors>(queries.first, visible.any);
         add_values<vectors>(queries.first, visible, value);
@@ -222,7 +221,7 @@ class QueryBlock {
     void softmax(Index first, const IndexRange& keys) {
         const Simd<T> nothing(-std::numeric_limits<T>::infinity()), scale(scale_);
         Simd<T> shift[std::size_t(vectors)], total[std::size_t(vectors)];
-        detail::unrolled<vectors>([&](auto v) {
+        unrolled<vectors>([&](auto v) {
             constexpr int lane = v * Simd<T>::width;
             T* const maximum = maximum_ + first + lane;
             const Simd<T> old = Simd<T>::load(maximum);
@@ -234,13 +233,13 @@ class QueryBlock {
             total[v] = Simd<T>(T(0));
         });
         for (Index j = keys.first; j < keys.end(); ++j)
-            detail::unrolled<vectors>([&](auto v) {
+            unrolled<vectors>([&](auto v) {
                 T* const score = scores_ + j * lanes + v * Simd<T>::width;
                 const Simd<T> weight = exp2_weight(fma(Simd<T>::load(score), scale, -shift[v]));
                 weight.store(score);
                 total[v] = total[v] + weight;
             });
-        detail::unrolled<vectors>([&](auto v) {
+        unrolled<vectors>([&](auto v) {
             constexpr int lane = v * Simd<T>::width;
             T* const sum = sum_ + first + lane;
             fma(Simd<T>::load(sum), Simd<T>::load(decay_ + lane), total[v]).store(sum);
@@ -248,16 +247,16 @@ class QueryBlock {
     }
 
     template <int vectors>
-    void add_values(Index first, const detail::VisibleKeys<T>& visible, MatrixView<const T> value) {
+    void add_values(Index first, const VisibleKeys<T>& visible, MatrixView<const T> value) {
         // A score of -infinity hides a key from a query as the mask does.
         const IndexRange whole = scores_of_.plain() ? visible.all : IndexRange{};
         const Index from = visible.any.first;
-        const detail::FiniteRows<T> finite(value.middle_rows(from, visible.any.count),
-                                           {whole.first - from, whole.count});
+        const FiniteRows<T> finite(value.middle_rows(from, visible.any.count),
+                                   {whole.first - from, whole.count});
         T* const output = output_ + first * value_width_;
-        detail::multiply_panel<vectors>(value_width_, detail::unpacked_strips<T>(finite.rows().transposed()),
-                                        scores_ + from * lanes, lanes, detail::whole_depth(visible.any.count),
-                                        detail::DecayAndAdd<T>{output, decay_});
+        multiply_panel<vectors>(value_width_, unpacked_strips<T>(finite.rows().transposed()),
+                                scores_ + from * lanes, lanes, whole_depth(visible.any.count),
+                                DecayAndAdd<T>{output, decay_});
         for (const Index row : finite.wild())
             for (Index key = from + row, lane = 0; lane < lanes; ++lane) {
                 const T weight = scores_[key * lanes + lane];
@@ -268,9 +267,8 @@ class QueryBlock {
 
     void write_output(const HeadsView<T>& heads) const {
         const GroupRows<T> output = rows_of(heads);
-        detail::for_each_tile<T>(rows_.count, [&](auto, Index first, Index count) {
-            detail::unpack_lanes<T>(output_ + first * value_width_, output.middle_rows(first, count),
-                                    scores_);
+        for_each_tile<T>(rows_.count, [&](auto, Index first, Index count) {
+            unpack_lanes<T>(output_ + first * value_width_, output.middle_rows(first, count), scores_);
         });
     }
 
@@ -279,7 +277,7 @@ class QueryBlock {
     Index group_, batch_, batch_head_;
     IndexRange rows_;
     Index key_width_, value_width_;
-    detail::BlockScores<T> scores_of_;
+    BlockScores<T> scores_of_;
     T given_scale_, scale_;                                  // of the scores; times log2(e)
     std::array<IndexRange, std::size_t(max_queries)> seen_;  // by each row, of the chunk that is at work
     // A tile behind the other: (D, lanes), (Dv, lanes), (lanes) and (lanes) each.
@@ -288,5 +286,5 @@ class QueryBlock {
     T *scores_, *decay_, *new_maximum_;
 };
 
-}  // namespace ring_attention::inline RING_ATTENTION_ABI
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail
 RING_ATTENTION_PRECISE_END

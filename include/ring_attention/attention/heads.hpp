@@ -22,6 +22,8 @@ struct HeadShape {
     Index batch_key_value_heads() const { return batch * key_value_heads; }
 };
 
+namespace detail {
+
 /// The queries of a group of heads, or what belongs to them, as rows: token by token, and of a token head by
 /// head. So rows that see the same keys are neighbours.
 template <class T>
@@ -41,6 +43,8 @@ struct GroupRows {
         return {data, group, head_stride, token_stride, width, first + from, how_many};
     }
 };
+
+}  // namespace detail
 
 /// Queries, keys, values or outputs at a seat, wherever they lie: for each head of each batch entry a matrix
 /// [tokens, width].
@@ -62,14 +66,19 @@ struct HeadsView {
     }
 
     /// [tokens, width] of head number batch * heads + head.
-    MatrixView<T> operator()(Index batch_head) const {
+    detail::MatrixView<T> operator()(Index batch_head) const {
         const Index number = first_head + batch_head;
         return {data + number / heads * batch_stride + number % heads * head_stride, tokens, width,
                 token_stride, 1};
     }
 
+    /// What a token has of a head, where the first head is number 0.
+    T* row(Index batch, Index head, Index token) const {
+        return data + batch * batch_stride + head * head_stride + token * token_stride;
+    }
+
     /// Of the query heads that read key-value head number `batch_head`.
-    GroupRows<T> group_rows(Index batch_head, Index group) const {
+    detail::GroupRows<T> group_rows(Index batch_head, Index group) const {
         return {(*this)(batch_head * group).data, group, head_stride, token_stride, width, 0, tokens * group};
     }
 

@@ -4,7 +4,7 @@
 
 #include <ring_attention/core/types.hpp>
 
-namespace ring_attention::inline RING_ATTENTION_ABI {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// When a rank's queries meet the keys and values of a rank's seats.
 enum class HopPhase {
@@ -41,4 +41,4 @@ void for_each_pair(HopPhase phase, Index num_seats, Index num_visitors, auto&& m
     }
 }
 
-}  // namespace ring_attention::inline RING_ATTENTION_ABI
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <type_traits>
 
 #include <ring_attention/attention/backward.hpp>
+#include <ring_attention/attention/operator_inputs.hpp>
 #include <ring_attention/attention/options.hpp>
 #include <ring_attention/attention/seated_tensor.hpp>
 #include <ring_attention/ring/local_ring.hpp>
@@ -11,19 +13,6 @@
 #include <ring_attention/sequence/agreement.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
-
-/// What a score may consist of beside query and key, in the order in which it is added. All of it stays the
-/// caller's.
-template <class T>
-struct AttentionTerms {
-    /// Added to the scores, [batch or 1, heads or 1, q_len, kv_len]; on several ranks the rows of this rank's
-    /// queries. -infinity hides a key from a query.
-    const Tensor<T, 4>* bias = nullptr;
-    /// [heads]: a score more in the softmax of every query, without a value; the same on all ranks.
-    const Tensor<T, 1>* sinks = nullptr;
-    /// A function of the score so far and of its place (ScoreFunction).
-    ScoreFunctionReference<T> function = {};
-};
 
 template <class T>
 struct AttentionResult {
@@ -102,57 +91,6 @@ AttentionPlan plan_attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const
     if (terms.sinks) require_shape("sinks", terms.sinks->dimensions(), std::array<Index, 1>{shape[1]});
     return plan;
 }
-
-/// q, k, v and what belongs to the scores as the ring sees them.
-template <class T>
-class OperatorInputs {
-  public:
-    OperatorInputs(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                   const AttentionTerms<T>& terms, const AttentionPlan& plan)
-        : query_(seated(q, plan.queries)), key_(seated(k, plan.keys)), value_(seated(v, plan.keys)) {
-        queries_.tokens = query_tokens(plan);
-        queries_.query = query_.seats();
-        queries_.terms.function = terms.function;
-        if (terms.sinks) queries_.terms.sinks = terms.sinks->data();
-        if (terms.bias) {
-            bias_.push_back(seated(*terms.bias, plan.queries));
-            queries_.terms.bias = as_bias(bias_[0], plan, *terms.bias);
-        }
-        key_value_ = key_values(plan.keys, key_.seats(), value_.seats());
-        if (plan.keys.ranks() > 1) make_message(plan);
-    }
-
-    const SeatQueries<T>& queries() const { return queries_; }
-    const KeyValues<const T>& key_value() const { return key_value_; }
-    const KeyValueMessage<T>& message() const { return message_; }
-
-    /// [batch or 1, heads or 1, ...] for all heads.
-    template <class Number>
-    static SeatHeads<Number> as_bias(const SeatedTensor<Number>& bias, const AttentionPlan& plan,
-                                     const Tensor<T, 4>& tensor) {
-        return broadcast(bias.seats(), plan.heads, tensor.dimension(0) == 1, tensor.dimension(1) == 1);
-    }
-
-  private:
-    void make_message(const AttentionPlan& plan) {
-        message_ = KeyValueMessage<T>(plan.keys, plan.heads);
-        const KeyValues<T> copies = message_.views();
-        const auto copy_rows = [](MatrixView<const T> rows, MatrixView<T> copy) {
-            for (Index i = 0; i < rows.rows; ++i) std::copy_n(&rows(i, 0), rows.cols, &copy(i, 0));
-        };
-        for (std::size_t seat = 0; seat < key_value_.size(); ++seat)
-            parallel_for(plan.heads.batch_key_value_heads(), [&](Index head) {
-                copy_rows(key_value_[seat].key(head), copies[seat].key(head));
-                copy_rows(key_value_[seat].value(head), copies[seat].value(head));
-            });
-    }
-
-    SeatedTensor<const T> query_, key_, value_;
-    List<SeatedTensor<const T>> bias_;  // one or none
-    SeatQueries<T> queries_;
-    KeyValues<const T> key_value_;
-    KeyValueMessage<T> message_;  // empty where there is nobody to send it to
-};
 
 template <class T, int rank>
 Tensor<T, rank> zeros(const Eigen::DSizes<Index, rank>& shape) {

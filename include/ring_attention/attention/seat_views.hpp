@@ -51,4 +51,22 @@ KeyValues<T> key_values(const Share& share, const SeatHeads<T>& key, const SeatH
     return views;
 }
 
+/// The keys alone.
+template <class T>
+SeatHeads<T> keys_of(const KeyValues<T>& key_value) {
+    SeatHeads<T> keys;
+    keys.reserve(key_value.size());
+    for (const KeyValueView<T>& seat : key_value) keys.push_back(seat.key);
+    return keys;
+}
+
+/// The positions of keys and values, seat by seat.
+template <class T>
+List<TokenPositions> positions_of(const KeyValues<T>& key_value) {
+    List<TokenPositions> positions;
+    positions.reserve(key_value.size());
+    for (const KeyValueView<T>& seat : key_value) positions.push_back(seat.tokens);
+    return positions;
+}
+
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

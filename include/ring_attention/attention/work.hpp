@@ -14,7 +14,7 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// For each query that fills a tile, and each key that one of the tile sees, a score and a value: of the
 /// queries of one key-value head in all batch entries. Tiles begin anew after a gap of the queries.
-template <Real T>
+template <detail::Real T>
 Index work_of_pair(const AttentionPlan& plan, const TokenPositions& queries, const TokenPositions& keys) {
     if (!plan.mask.any_visible(queries, keys)) return 0;
     constexpr Index tile_keys = detail::AttentionTile<T>::keys;
@@ -29,12 +29,14 @@ Index work_of_pair(const AttentionPlan& plan, const TokenPositions& queries, con
                     const Index num_keys = std::min(tile_keys, keys.count - first_key);
                     const detail::VisibleKeys<T> visible(seen, first_key, num_keys);
                     if (visible.any.count > 0)
-                        work += vectors * Simd<T>::width *
+                        work += vectors * detail::Simd<T>::width *
                                 (visible.scores_of(num_keys).count + visible.any.count);
                 }
             });
     return work;
 }
+
+namespace detail {
 
 /// What a rank computes with the keys and values of rank `home`, in one phase of a hop.
 template <Real T>
@@ -47,15 +49,17 @@ Index work_of_phase(HopPhase phase, const AttentionPlan& plan, int home) {
     return work;
 }
 
+}  // namespace detail
+
 /// What a rank computes at each hop: with its own keys and values at hop 0, with those of the rank `hop`
 /// further on, and at hop `ranks` with those of its own that ring order puts last.
-template <Real T>
+template <detail::Real T>
 List<Index> work_of_hops(const AttentionPlan& plan) {
     const int rank = plan.queries.rank(), ranks = plan.queries.ranks();
-    List<Index> hops{work_of_phase<T>(HopPhase::own_first, plan, rank)};
+    List<Index> hops{detail::work_of_phase<T>(detail::HopPhase::own_first, plan, rank)};
     for (int hop = 1; hop < ranks; ++hop)
-        hops.push_back(work_of_phase<T>(HopPhase::visiting, plan, (rank + hop) % ranks));
-    hops.push_back(work_of_phase<T>(HopPhase::own_last, plan, rank));
+        hops.push_back(detail::work_of_phase<T>(detail::HopPhase::visiting, plan, (rank + hop) % ranks));
+    hops.push_back(detail::work_of_phase<T>(detail::HopPhase::own_last, plan, rank));
     return hops;
 }
 

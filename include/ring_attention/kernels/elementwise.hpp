@@ -8,7 +8,7 @@
 #include <ring_attention/kernels/vector_math.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
-namespace ring_attention::inline RING_ATTENTION_ABI {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 // Functions over n contiguous numbers. Equal inputs give equal bits, wherever they stand among the n: the
 // last few go through the same vector code as the others.
@@ -28,7 +28,7 @@ T exp_shifted(const T* x, T shift, T* y, Index n) {
         store_partial(value, y + i, count);
         return total + value;
     };
-    return horizontal_sum(detail::accumulate<T>(n, Simd<T>(T(0)), whole, partial, detail::plus));
+    return horizontal_sum(accumulate<T>(n, Simd<T>(T(0)), whole, partial, plus));
 }
 
 /// y += x.
@@ -44,7 +44,7 @@ void add(const T* x, T* y, Index n) {
 /// 1606.08415). y may be x.
 template <Real T>
 void gelu(const T* x, T* y, Index n) {
-    const auto value = [](Simd<T> a) { return a * detail::normal_distribution(a).cumulative; };
+    const auto value = [](Simd<T> a) { return a * normal_distribution(a).cumulative; };
     constexpr Index width = Simd<T>::width;
     Index i = 0;
     for (; i + width <= n; i += width) value(Simd<T>::load(x + i)).store(y + i);
@@ -55,7 +55,7 @@ void gelu(const T* x, T* y, Index n) {
 template <Real T>
 void gelu_backward(const T* x, const T* dy, T* dx, Index n) {
     const auto value = [](Simd<T> a, Simd<T> da) {
-        const auto normal = detail::normal_distribution(a);
+        const auto normal = normal_distribution(a);
         return da * fma(a * Simd<T>(T(0.39894228040143267794)), normal.gaussian, normal.cumulative);
     };
     constexpr Index width = Simd<T>::width;
@@ -64,5 +64,5 @@ void gelu_backward(const T* x, const T* dy, T* dx, Index n) {
     if (i < n) store_partial(value(load_partial(x + i, n - i), load_partial(dy + i, n - i)), dx + i, n - i);
 }
 
-}  // namespace ring_attention::inline RING_ATTENTION_ABI
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail
 RING_ATTENTION_PRECISE_END

@@ -4,7 +4,7 @@
 
 #include <ring_attention/core/types.hpp>
 
-namespace ring_attention::inline RING_ATTENTION_ABI {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// A matrix that somebody else owns, with any strides: a block, a head, a transpose. T may be const.
 template <class T>
@@ -42,4 +42,4 @@ MatrixView<const T> view(const Matrix<T>& matrix) {
     return {matrix.data(), matrix.rows(), matrix.cols(), matrix.cols(), 1};
 }
 
-}  // namespace ring_attention::inline RING_ATTENTION_ABI
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

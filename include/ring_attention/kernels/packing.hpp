@@ -13,9 +13,7 @@
 // The factors of a product, copied into the order in which the micro-kernel reads them (Goto, van de Geijn
 // 2008).
 
-namespace ring_attention::inline RING_ATTENTION_ABI {
-
-namespace detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// Memory on a boundary of 64 bytes, which grows and is then kept.
 template <class T>
@@ -137,13 +135,11 @@ void pack_panels(MatrixView<const T> x, T* to, Index panel_cols) {
                 to + j * x.rows + p * panel_cols, panel_cols);
 }
 
-}  // namespace detail
-
 /// The right factor of products, b (rows,cols), in panels of ProductTile::cols columns; the columns that the
 /// last one lacks may hold anything. The memory is somebody else's.
 template <Real T>
 struct PackedView {
-    static constexpr Index panel_cols = detail::ProductTile<T>::cols;
+    static constexpr Index panel_cols = ProductTile<T>::cols;
 
     const T* data = nullptr;
     Index rows = 0;
@@ -176,8 +172,8 @@ PackedView<T> pack_b(MatrixView<const T> b, T* to) {
     constexpr Index panel_cols = PackedView<T>::panel_cols;
     const Index whole = b.cols / panel_cols * panel_cols;
     if (whole < b.cols) std::fill_n(to + whole * b.rows, b.rows * panel_cols, T(0));
-    detail::pack_panels<T>(b, to, panel_cols);
+    pack_panels<T>(b, to, panel_cols);
     return {to, b.rows, b.cols, panel_cols, b.rows * panel_cols};
 }
 
-}  // namespace ring_attention::inline RING_ATTENTION_ABI
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

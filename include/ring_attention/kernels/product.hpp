@@ -5,7 +5,7 @@
 #include <ring_attention/kernels/packing.hpp>
 #include <ring_attention/kernels/simd.hpp>
 
-namespace ring_attention::inline RING_ATTENTION_ABI {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 enum class Into { overwrite, add };
 
@@ -14,14 +14,14 @@ enum class Into { overwrite, add };
 /// the rest. c overlaps neither.
 template <Real T>
 void multiply(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, Into into = Into::overwrite) {
-    detail::multiply_unpacked_on<T>(a, b, c, into == Into::add, detail::OnThisThread{});
+    multiply_unpacked_on<T>(a, b, c, into == Into::add, OnThisThread{});
 }
 
 /// The same on all threads, in tiles of c whose shape depends on c's alone.
 template <Real T>
 void parallel_multiply(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
                        Into into = Into::overwrite) {
-    detail::multiply_unpacked_on<T>(a, b, c, into == Into::add, detail::OnAllThreads{});
+    multiply_unpacked_on<T>(a, b, c, into == Into::add, OnAllThreads{});
 }
 
 /// c = a b on all threads, and finish(tile of c, its first row, its first column) as soon as a tile is done,
@@ -29,7 +29,7 @@ void parallel_multiply(MatrixView<const T> a, MatrixView<const T> b, MatrixView<
 template <Real T, class Finish>
 void parallel_multiply_then(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c,
                             const Finish& finish) {
-    detail::multiply_blocks<T>(a, b, c, false, detail::OnAllThreads{}, detail::TileFinish<T>(finish));
+    multiply_blocks<T>(a, b, c, false, OnAllThreads{}, TileFinish<T>(finish));
 }
 
-}  // namespace ring_attention::inline RING_ATTENTION_ABI
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

@@ -6,12 +6,10 @@
 #include <ring_attention/kernels/simd.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
-namespace ring_attention::inline RING_ATTENTION_ABI {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 // Sums over n contiguous numbers in an order that depends on n alone (not on where the numbers lie in
 // memory).
-
-namespace detail {
 
 /// Runs over n numbers a vector at a time. absorb(total, i) returns total with the numbers i, ..., i + width
 /// - 1 in it, absorb_partial(total, i, count) with the last `count`; join(total, total). Four totals hide the
@@ -31,25 +29,22 @@ Simd<T> accumulate(Index n, Simd<T> neutral, auto&& absorb, auto&& absorb_partia
 
 inline constexpr auto plus = [](auto a, auto b) { return a + b; };
 
-}  // namespace detail
-
 template <Real T>
 T sum(const T* x, Index n) {
-    return horizontal_sum(detail::accumulate<T>(
+    return horizontal_sum(accumulate<T>(
         n, Simd<T>(T(0)), [x](Simd<T> total, Index i) { return total + Simd<T>::load(x + i); },
-        [x](Simd<T> total, Index i, Index count) { return total + load_partial(x + i, count); },
-        detail::plus));
+        [x](Simd<T> total, Index i, Index count) { return total + load_partial(x + i, count); }, plus));
 }
 
 template <Real T>
 T dot(const T* x, const T* y, Index n) {
-    return horizontal_sum(detail::accumulate<T>(
+    return horizontal_sum(accumulate<T>(
         n, Simd<T>(T(0)),
         [x, y](Simd<T> total, Index i) { return fma(Simd<T>::load(x + i), Simd<T>::load(y + i), total); },
         [x, y](Simd<T> total, Index i, Index count) {
             return fma(load_partial(x + i, count), load_partial(y + i, count), total);
         },
-        detail::plus));
+        plus));
 }
 
 /// Neither a NaN nor an infinity is among the numbers. (No fma: clang++ takes it for the sum alone where it
@@ -57,10 +52,10 @@ T dot(const T* x, const T* y, Index n) {
 template <Real T>
 bool all_finite(const T* x, Index n) {
     const Simd<T> zero(T(0));
-    const T sum = horizontal_sum(detail::accumulate<T>(
+    const T sum = horizontal_sum(accumulate<T>(
         n, zero, [&](Simd<T> total, Index i) { return total + Simd<T>::load(x + i) * zero; },
         [&](Simd<T> total, Index i, Index count) { return total + load_partial(x + i, count) * zero; },
-        detail::plus));
+        plus));
     return sum == T(0);
 }
 
@@ -68,11 +63,11 @@ bool all_finite(const T* x, Index n) {
 template <Real T>
 T maximum(const T* x, Index n) {
     constexpr T lowest = -std::numeric_limits<T>::infinity();
-    return horizontal_max(detail::accumulate<T>(
+    return horizontal_max(accumulate<T>(
         n, Simd<T>(lowest), [x](Simd<T> total, Index i) { return max(total, Simd<T>::load(x + i)); },
         [x](Simd<T> total, Index i, Index count) { return max(total, load_partial(x + i, count, lowest)); },
         [](Simd<T> a, Simd<T> b) { return max(a, b); }));
 }
 
-}  // namespace ring_attention::inline RING_ATTENTION_ABI
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail
 RING_ATTENTION_PRECISE_END

@@ -7,7 +7,7 @@
 #include <ring_attention/core/parallel.hpp>
 #include <ring_attention/core/types.hpp>
 
-namespace ring_attention::inline RING_ATTENTION_ABI {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// Calls f(row) for 0 ... rows - 1 on all threads; f writes to its row only.
 void parallel_rows(Index rows, const auto& f) {
@@ -29,10 +29,10 @@ void add_sum_of_rows(Index first, Index count, RowVector<T>& sums, const auto& f
     parallel_for((sums.size() + cols_at_once - 1) / cols_at_once, [&](Index block) {
         const Index col = block * cols_at_once, cols = std::min(cols_at_once, sums.size() - col);
         alignas(64) std::array<T, std::size_t(cols_at_once)> numbers{};
-        detail::MapOf<Eigen::Array<T, 1, Eigen::Dynamic>, Eigen::Aligned64> sum(numbers.data(), cols);
+        MapOf<Eigen::Array<T, 1, Eigen::Dynamic>, Eigen::Aligned64> sum(numbers.data(), cols);
         for (Index row = first; row < first + count; ++row) sum += f(row, col, cols).array();
         sums.segment(col, cols).array() += sum;
     });
 }
 
-}  // namespace ring_attention::inline RING_ATTENTION_ABI
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

@@ -23,12 +23,10 @@
 // masked memory).
 
 RING_ATTENTION_PRECISE_BEGIN
-namespace ring_attention::inline RING_ATTENTION_ABI {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 template <class T>
 concept Real = std::same_as<T, float> || std::same_as<T, double>;
-
-namespace detail {
 
 #if defined(__AVX512F__)
 inline constexpr int simd_bytes = 64, simd_registers = 32;
@@ -67,15 +65,13 @@ template <int count>
     (std::make_integer_sequence<int, count>{});
 }
 
-}  // namespace detail
-
 /// As many numbers as a register holds. Operators work lane by lane; a comparison gives a Predicate.
 template <Real T>
 struct Simd {
-    using Lanes = typename detail::SimdTypes<T>::Lanes;
-    using Predicate = typename detail::SimdTypes<T>::Predicate;
-    using Bits = typename detail::SimdTypes<T>::Bits;
-    static constexpr int width = detail::simd_bytes / int(sizeof(T));
+    using Lanes = typename SimdTypes<T>::Lanes;
+    using Predicate = typename SimdTypes<T>::Predicate;
+    using Bits = typename SimdTypes<T>::Bits;
+    static constexpr int width = simd_bytes / int(sizeof(T));
 
     Lanes lanes;
 
@@ -101,8 +97,6 @@ struct Simd {
     friend Predicate operator>(Simd a, Simd b) { return a.lanes > b.lanes; }
 };
 
-namespace detail {
-
 /// The bits of the lanes as integers, and back.
 template <Real T>
 [[gnu::always_inline]] inline typename Simd<T>::Predicate to_bits(Simd<T> x) {
@@ -113,8 +107,6 @@ template <Real T>
 [[gnu::always_inline]] inline Simd<T> from_bits(typename Simd<T>::Predicate bits) {
     return reinterpret_cast<typename Simd<T>::Lanes>(bits);
 }
-
-}  // namespace detail
 
 /// Lane by lane: predicate ? a : b.
 template <Real T>
@@ -154,7 +146,7 @@ template <Real T>
 template <Real T>
 [[gnu::always_inline]] inline Simd<T> abs(Simd<T> x) {
     using Bits = typename Simd<T>::Bits;
-    return detail::from_bits<T>(detail::to_bits(x) & std::numeric_limits<Bits>::max());
+    return from_bits<T>(to_bits(x) & std::numeric_limits<Bits>::max());
 }
 
 /// a b + c, rounded once where the target has the instruction. It is spelt out: whether the compiler
@@ -231,8 +223,6 @@ template <Real T>
 }
 #endif
 
-namespace detail {
-
 /// All bits set in the first n lanes.
 template <Real T>
 typename Simd<T>::Predicate first_lanes(Index n) {
@@ -242,8 +232,6 @@ typename Simd<T>::Predicate first_lanes(Index n) {
     }
     (std::make_integer_sequence<int, Simd<T>::width>{});
 }
-
-}  // namespace detail
 
 /// The first n numbers, 0 <= n <= width, and `rest` in the other lanes. Reads nothing past from[n - 1].
 template <Real T>
@@ -255,7 +243,7 @@ Simd<T> load_partial(const T* from, Index n, T rest = 0) {
     else
         return Simd<T>(_mm512_mask_loadu_pd(Simd<T>(rest).lanes, __mmask8((1u << n) - 1), from));
 #elif defined(__AVX__)
-    const auto first = detail::first_lanes<T>(n);
+    const auto first = first_lanes<T>(n);
     if constexpr (single)
         return select<T>(first, Simd<T>(_mm256_maskload_ps(from, __m256i(first))), Simd<T>(rest));
     else
@@ -279,17 +267,15 @@ void store_partial(Simd<T> x, T* to, Index n) {
         _mm512_mask_storeu_pd(to, __mmask8((1u << n) - 1), x.lanes);
 #elif defined(__AVX__)
     if constexpr (single)
-        _mm256_maskstore_ps(to, __m256i(detail::first_lanes<T>(n)), x.lanes);
+        _mm256_maskstore_ps(to, __m256i(first_lanes<T>(n)), x.lanes);
     else
-        _mm256_maskstore_pd(to, __m256i(detail::first_lanes<T>(n)), x.lanes);
+        _mm256_maskstore_pd(to, __m256i(first_lanes<T>(n)), x.lanes);
 #else
     std::array<T, std::size_t(Simd<T>::width)> numbers;
     x.store(numbers.data());
     std::copy_n(numbers.data(), n, to);
 #endif
 }
-
-namespace detail {
 
 /// Lane l of the result is lane l + distance of x, cyclically.
 template <int distance, Real T>
@@ -309,18 +295,16 @@ T fold(Simd<T> x, auto&& join) {
         return fold<distance / 2>(join(x, rotate<distance>(x)), join);
 }
 
-}  // namespace detail
-
 /// The sum of the lanes, always in the same order.
 template <Real T>
 T horizontal_sum(Simd<T> x) {
-    return detail::fold<Simd<T>::width / 2>(x, [](Simd<T> a, Simd<T> b) { return a + b; });
+    return fold<Simd<T>::width / 2>(x, [](Simd<T> a, Simd<T> b) { return a + b; });
 }
 
 template <Real T>
 T horizontal_max(Simd<T> x) {
-    return detail::fold<Simd<T>::width / 2>(x, [](Simd<T> a, Simd<T> b) { return max(a, b); });
+    return fold<Simd<T>::width / 2>(x, [](Simd<T> a, Simd<T> b) { return max(a, b); });
 }
 
-}  // namespace ring_attention::inline RING_ATTENTION_ABI
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail
 RING_ATTENTION_PRECISE_END

@@ -6,9 +6,7 @@
 #include <ring_attention/kernels/vector_math.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
-namespace ring_attention::inline RING_ATTENTION_ABI {
-
-namespace detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// tanh x = x numerator(x^2) / (denominator(x^2) + x^8) for |x| <= largest, where it is 1 (a minimax fit, to
 /// 2e-8).
@@ -22,15 +20,13 @@ struct TanhConstants {
 /// Below this 2^y - 1 is -1.
 inline constexpr double lowest_of_exp2_minus_1 = -128;
 
-}  // namespace detail
-
 /// height tanh x within 6 ulp; NaN stays NaN.
 template <Real T>
 class ScaledTanh;
 
 template <>
 class ScaledTanh<float> {
-    using Constants = detail::TanhConstants;
+    using Constants = TanhConstants;
 
   public:
     explicit ScaledTanh(float height) {
@@ -42,11 +38,11 @@ class ScaledTanh<float> {
         x = min(Simd<float>(Constants::largest), max(Simd<float>(-Constants::largest), x));
         const Simd<float> square = x * x;
         Simd<float> denominator = square + Simd<float>(Constants::denominator[3]);
-        detail::unrolled<3>([&](auto i) {
+        unrolled<3>([&](auto i) {
             denominator =
                 fma(denominator, square, Simd<float>(Constants::denominator[2 - std::size_t(int(i))]));
         });
-        return x * detail::polynomial(square, numerator_) / denominator;
+        return x * polynomial(square, numerator_) / denominator;
     }
 
   private:
@@ -60,14 +56,12 @@ class ScaledTanh<float> {
 /// With e = 2^y - 1 and y = -2 log2(e) |x|, tanh |x| = -e / (e + 2), where nothing cancels.
 [[gnu::always_inline]] inline Simd<double> tanh(Simd<double> x) {
     const Simd<double> y =
-        max(Simd<double>(detail::lowest_of_exp2_minus_1), abs(x) * Simd<double>(-2.885390081777926814719849));
-    const Simd<double> n = detail::round_scaled(y, 1.0), r = y - n, power = detail::power_of_two(n);
-    const Simd<double> e =
-        fma(power, r * detail::polynomial(r, detail::Exp2Constants<double>::q), power - Simd<double>(1.0));
+        max(Simd<double>(lowest_of_exp2_minus_1), abs(x) * Simd<double>(-2.885390081777926814719849));
+    const Simd<double> n = round_scaled(y, 1.0), r = y - n, power = power_of_two(n);
+    const Simd<double> e = fma(power, r * polynomial(r, Exp2Constants<double>::q), power - Simd<double>(1.0));
     const Simd<double> size = abs(e / (e + Simd<double>(2.0)));
     using Bits = Simd<double>::Bits;
-    return detail::from_bits<double>(detail::to_bits(size) |
-                                     (detail::to_bits(x) & std::numeric_limits<Bits>::min()));
+    return from_bits<double>(to_bits(size) | (to_bits(x) & std::numeric_limits<Bits>::min()));
 }
 
 template <>
@@ -89,5 +83,5 @@ template <Real T>
     return Simd<T>(T(4)) * u / (sum * sum);
 }
 
-}  // namespace ring_attention::inline RING_ATTENTION_ABI
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail
 RING_ATTENTION_PRECISE_END

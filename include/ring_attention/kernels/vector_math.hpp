@@ -11,9 +11,7 @@
 // what a compiler contracts.
 
 RING_ATTENTION_PRECISE_BEGIN
-namespace ring_attention::inline RING_ATTENTION_ABI {
-
-namespace detail {
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// coefficients[0] + coefficients[1] x + ..., by Horner's rule.
 template <Real T, std::size_t count>
@@ -67,24 +65,20 @@ template <Real T>
     return fma(x, Simd<T>(factor), round) - round;
 }
 
-}  // namespace detail
-
 /// Within 1 ulp or so, subnormal results too; exp(-infinity) = 0, overflow gives infinity, NaN stays NaN.
 /// x = n ln 2 + r with n whole and |r| <= ln(2) / 2; exp x = 2^n exp r (Cody, Waite 1980).
 template <Real T>
 [[gnu::always_inline]] inline Simd<T> exp(Simd<T> x) {
-    using Constants = detail::ExpConstants<T>;
+    using Constants = ExpConstants<T>;
     // In this order of the arguments a NaN passes through.
     x = min(Simd<T>(Constants::highest), max(Simd<T>(Constants::lowest), x));
-    const Simd<T> n = detail::round_scaled(x, T(1.442695040888963407359925));
+    const Simd<T> n = round_scaled(x, T(1.442695040888963407359925));
     const Simd<T> r = fma(n, Simd<T>(-Constants::ln2_low), fma(n, Simd<T>(-Constants::ln2_high), x));
-    const Simd<T> value = fma(r * r, detail::polynomial(r, Constants::q), r) + Simd<T>(T(1));
+    const Simd<T> value = fma(r * r, polynomial(r, Constants::q), r) + Simd<T>(T(1));
     // In two steps: 2^n alone may be out of range where the result is not.
-    const Simd<T> half = detail::round_scaled(n, T(0.5));
-    return value * detail::power_of_two(half) * detail::power_of_two(n - half);
+    const Simd<T> half = round_scaled(n, T(0.5));
+    return value * power_of_two(half) * power_of_two(n - half);
 }
-
-namespace detail {
 
 /// q of 2^r = 1 + r q(r) on |r| <= 1/2, to 9e-8 and 2e-16 relative to 2^r. Below `lowest` lie the subnormal
 /// numbers.
@@ -107,27 +101,21 @@ struct Exp2Constants<double> {
     static constexpr double lowest = -1022;
 };
 
-}  // namespace detail
-
 /// The weight of a softmax: 2^x for x <= 1, within 2 ulp or so, exactly 1 for 0, exactly 0 where the result
 /// would be subnormal (processors are slow with those) and for -infinity; NaN stays NaN.
 template <Real T>
 [[gnu::always_inline]] inline Simd<T> exp2_weight(Simd<T> x) {
-    using Constants = detail::Exp2Constants<T>;
+    using Constants = Exp2Constants<T>;
 #if defined(__AVX512DQ__)
     const Simd<T> r = fraction(x);
-    return scale_normal(fma(r, detail::polynomial(r, Constants::q), Simd<T>(T(1))), x - r, x,
-                        Constants::lowest);
+    return scale_normal(fma(r, polynomial(r, Constants::q), Simd<T>(T(1))), x - r, x, Constants::lowest);
 #else
-    const Simd<T> n = detail::round_scaled(x, T(1)), r = x - n;
-    const Simd<T> weight =
-        fma(r, detail::polynomial(r, Constants::q), Simd<T>(T(1))) * detail::power_of_two(n);
+    const Simd<T> n = round_scaled(x, T(1)), r = x - n;
+    const Simd<T> weight = fma(r, polynomial(r, Constants::q), Simd<T>(T(1))) * power_of_two(n);
     // A NaN passes through. Far below `lowest` a weight may be anything, but no subnormal number.
     return select<T>(x < Simd<T>(Constants::lowest), Simd<T>(T(0)), weight);
 #endif
 }
-
-namespace detail {
 
 /// erfcx(z) = exp(z^2) erfc(z) = p(t) / (z + pole), t = (z - pole) / (z + pole), for 0 <= z <= largest, where
 /// erfc has underflowed (the map of Shepherd, Laframboise 1981). of_square: erf(z) / z in powers of z^2, for
@@ -200,18 +188,16 @@ template <Real T>
     return {select<T>(x < zero, ratio * gaussian, fma(-ratio, gaussian, one)), gaussian};
 }
 
-}  // namespace detail
-
 /// Within 2 ulp or so, also near 0; erf(+-infinity) = +-1, NaN stays NaN.
 template <Real T>
 [[gnu::always_inline]] inline Simd<T> erf(Simd<T> x) {
-    using Constants = detail::ErfConstants<T>;
+    using Constants = ErfConstants<T>;
     const Simd<T> zero(T(0)), one(T(1));
     const Simd<T> z = min(Simd<T>(Constants::largest), abs(x));
-    const Simd<T> inner = x * detail::polynomial(x * x, Constants::of_square);
-    const Simd<T> outer = fma(-detail::scaled_erfc(z, T(1)), detail::exp_minus_square(z, T(1)), one);
+    const Simd<T> inner = x * polynomial(x * x, Constants::of_square);
+    const Simd<T> outer = fma(-scaled_erfc(z, T(1)), exp_minus_square(z, T(1)), one);
     return select<T>(z < Simd<T>(T(0.5)), inner, select<T>(x < zero, -outer, outer));
 }
 
-}  // namespace ring_attention::inline RING_ATTENTION_ABI
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail
 RING_ATTENTION_PRECISE_END

@@ -80,7 +80,7 @@ struct Block {
         }
         feed_forward.for_each_block(x, [&](const Matrix<T>& block, Index first) {
             feed_forward.down.add_forward(feed_forward.activate(ffn_norm.forward(block, nullptr), nullptr),
-                                          nullptr, view(x).middle_rows(first, block.rows()));
+                                          nullptr, detail::view(x).middle_rows(first, block.rows()));
         });
         return x;
     }
@@ -117,12 +117,12 @@ struct Block {
             return add(dropout.forward(dense.forward(std::move(branch), dense_cache), dropout_cache, pass),
                        x);
         if (dropout_cache) *dropout_cache = {};
-        dense.add_forward(std::move(branch), dense_cache, view(x));
+        dense.add_forward(std::move(branch), dense_cache, detail::view(x));
     }
 
     static void add(const Matrix<T>& branch, Matrix<T>& x) {
-        parallel_rows(x.rows(), [&](Index row) {
-            ring_attention::add(branch.row(row).data(), x.row(row).data(), options.width);
+        detail::parallel_rows(x.rows(), [&](Index row) {
+            detail::add(branch.row(row).data(), x.row(row).data(), options.width);
         });
     }
 };

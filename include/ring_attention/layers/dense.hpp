@@ -9,18 +9,18 @@
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-/// y = x kernel + bias: [tokens, In] => [tokens, Out].
-template <class T, Index In, Index Out>
+/// y = x kernel + bias: [tokens, In] => [tokens, Out]. Without a bias there is no such parameter.
+template <class T, Index In, Index Out, bool has_bias = true>
 struct Dense {
     using Scalar = T;
     static constexpr Index in_width = In, out_width = Out;
 
     Matrix<T> kernel = Matrix<T>::Zero(In, Out);
-    RowVector<T> bias = RowVector<T>::Zero(Out);
+    RowVector<T> bias = RowVector<T>::Zero(has_bias ? Out : 0);
 
     static void visit(auto&& f, auto&... self) {
         f("kernel", self.kernel...);
-        f("bias", self.bias...);
+        if constexpr (has_bias) f("bias", self.bias...);
     }
 
     struct Cache {
@@ -29,46 +29,49 @@ struct Dense {
 
     Matrix<T> forward(Matrix<T> x, Cache* cache) const {
         Matrix<T> y(x.rows(), Out);
-        apply(x, {0, Out}, view(y), [](Index, Index, std::span<T>) {});
+        apply(x, {0, Out}, detail::view(y), [](Index, Index, std::span<T>) {});
         if (cache) cache->input = std::move(x);
         return y;
     }
 
     /// sums (tokens, Out) += the output.
-    void add_forward(Matrix<T> x, Cache* cache, MatrixView<T> sums) const {
+    void add_forward(Matrix<T> x, Cache* cache, detail::MatrixView<T> sums) const {
         Matrix<T> y(x.rows(), Out);
-        apply(x, {0, Out}, view(y), [&](Index row, Index col, std::span<const T> numbers) {
-            add(numbers.data(), &sums(row, col), Index(numbers.size()));
+        apply(x, {0, Out}, detail::view(y), [&](Index row, Index col, std::span<const T> numbers) {
+            detail::add(numbers.data(), &sums(row, col), Index(numbers.size()));
         });
         if (cache) cache->input = std::move(x);
     }
 
     /// y (tokens, columns.count) becomes these columns of the output; then(row, column of y, numbers) is
     /// called for pieces of its rows as soon as they are done, while they are in the cache.
-    void apply(const Matrix<T>& x, IndexRange columns, MatrixView<T> y, auto&& then) const {
-        parallel_multiply_then<T>(view(x), view(kernel).middle_cols(columns.first, columns.count), y,
-                                  [&](MatrixView<T> tile, Index first_row, Index first_col) {
-                                      using Piece = detail::MapOf<Eigen::Array<T, 1, Eigen::Dynamic>>;
-                                      for (Index row = 0; row < tile.rows; ++row) {
-                                          Piece(&tile(row, 0), tile.cols) +=
-                                              bias.segment(columns.first + first_col, tile.cols).array();
-                                          then(first_row + row, first_col,
-                                               std::span(&tile(row, 0), std::size_t(tile.cols)));
-                                      }
-                                  });
+    void apply(const Matrix<T>& x, IndexRange columns, detail::MatrixView<T> y, auto&& then) const {
+        detail::parallel_multiply_then<T>(
+            detail::view(x), detail::view(kernel).middle_cols(columns.first, columns.count), y,
+            [&](detail::MatrixView<T> tile, Index first_row, Index first_col) {
+                using Piece = detail::MapOf<Eigen::Array<T, 1, Eigen::Dynamic>>;
+                for (Index row = 0; row < tile.rows; ++row) {
+                    if constexpr (has_bias)
+                        Piece(&tile(row, 0), tile.cols) +=
+                            bias.segment(columns.first + first_col, tile.cols).array();
+                    then(first_row + row, first_col, std::span(&tile(row, 0), std::size_t(tile.cols)));
+                }
+            });
     }
 
     Matrix<T> backward(Matrix<T> d_y, const Cache& cache, const SeatGradients<Dense>& gradients) const {
-        const MatrixView<const T> d = view(std::as_const(d_y));
+        const detail::MatrixView<const T> d = detail::view(std::as_const(d_y));
         gradients.for_each([&](Dense& gradient, IndexRange rows) {
-            add_sum_of_rows(rows.first, rows.count, gradient.bias, [&](Index row, Index col, Index cols) {
-                return d_y.row(row).segment(col, cols);
-            });
-            parallel_multiply<T>(view(cache.input).middle_rows(rows.first, rows.count).transposed(),
-                                 d.middle_rows(rows.first, rows.count), view(gradient.kernel), Into::add);
+            if constexpr (has_bias)
+                detail::add_sum_of_rows(
+                    rows.first, rows.count, gradient.bias,
+                    [&](Index row, Index col, Index cols) { return d_y.row(row).segment(col, cols); });
+            detail::parallel_multiply<T>(
+                detail::view(cache.input).middle_rows(rows.first, rows.count).transposed(),
+                d.middle_rows(rows.first, rows.count), detail::view(gradient.kernel), detail::Into::add);
         });
         Matrix<T> d_x(d_y.rows(), In);
-        parallel_multiply<T>(d, view(kernel).transposed(), view(d_x));
+        detail::parallel_multiply<T>(d, detail::view(kernel).transposed(), detail::view(d_x));
         return d_x;
     }
 

@@ -76,7 +76,7 @@ struct DropoutLayer {
   private:
     static void apply(const Matrix<std::uint8_t>& keep, Matrix<T>& rows) {
         constexpr T divisor = T(1) - T(options.rate);
-        parallel_rows(rows.rows(), [&](Index row) {
+        detail::parallel_rows(rows.rows(), [&](Index row) {
             for (Index j = 0; j < Width; ++j) rows(row, j) = keep(row, j) ? rows(row, j) / divisor : T(0);
         });
     }

@@ -34,7 +34,7 @@ struct FeedForward {
         if (cache) return down.forward(activate(std::move(x), cache), &cache->down);
         Matrix<T> y(x.rows(), Width);
         for_each_block(x, [&](const Matrix<T>& block, Index first) {
-            down.apply(activate(block, nullptr), {0, Width}, view(y).middle_rows(first, block.rows()),
+            down.apply(activate(block, nullptr), {0, Width}, detail::view(y).middle_rows(first, block.rows()),
                        [](Index, Index, std::span<const T>) {});
         });
         return y;
@@ -44,14 +44,14 @@ struct FeedForward {
     Matrix<T> activate(Matrix<T> x, Cache* cache) const {
         Matrix<T> inner(x.rows(), Inner);
         if (!cache) {
-            up.apply(x, {0, Inner}, view(inner), [](Index, Index, std::span<T> numbers) {
-                gelu(numbers.data(), numbers.data(), Index(numbers.size()));
+            up.apply(x, {0, Inner}, detail::view(inner), [](Index, Index, std::span<T> numbers) {
+                detail::gelu(numbers.data(), numbers.data(), Index(numbers.size()));
             });
             return inner;
         }
         Matrix<T> activated(x.rows(), Inner);
-        up.apply(x, {0, Inner}, view(inner), [&](Index row, Index col, std::span<const T> numbers) {
-            gelu(numbers.data(), &activated(row, col), Index(numbers.size()));
+        up.apply(x, {0, Inner}, detail::view(inner), [&](Index row, Index col, std::span<const T> numbers) {
+            detail::gelu(numbers.data(), &activated(row, col), Index(numbers.size()));
         });
         cache->up.input = std::move(x);
         cache->activation.input = std::move(inner);
@@ -62,7 +62,7 @@ struct FeedForward {
     static void for_each_block(const Matrix<T>& x, auto&& f) {
         if (x.rows() <= tokens_at_once) return f(x, Index(0));
         for (Index first = 0; first < x.rows(); first += tokens_at_once)
-            f(copy_of_rows(x, first, std::min(tokens_at_once, x.rows() - first)), first);
+            f(detail::copy_of_rows(x, first, std::min(tokens_at_once, x.rows() - first)), first);
     }
 
     Matrix<T> backward(Matrix<T> d, const Cache& cache, const SeatGradients<FeedForward>& gradients) const {

@@ -21,7 +21,8 @@ struct Gelu {
 
     Matrix<T> forward(Matrix<T> x, Cache* cache) const {
         if (cache) cache->input = x;
-        parallel_rows(x.rows(), [&](Index i) { gelu(x.row(i).data(), x.row(i).data(), Width); });
+        detail::parallel_rows(x.rows(),
+                              [&](Index i) { detail::gelu(x.row(i).data(), x.row(i).data(), Width); });
         return x;
     }
 
@@ -30,8 +31,8 @@ struct Gelu {
     }
 
     static Matrix<T> input_gradient(Matrix<T> d_y, const Cache& cache) {
-        parallel_rows(d_y.rows(), [&](Index i) {
-            gelu_backward(cache.input.row(i).data(), d_y.row(i).data(), d_y.row(i).data(), Width);
+        detail::parallel_rows(d_y.rows(), [&](Index i) {
+            detail::gelu_backward(cache.input.row(i).data(), d_y.row(i).data(), d_y.row(i).data(), Width);
         });
         return d_y;
     }

@@ -78,7 +78,7 @@ void for_each_token(const auto& pass, auto&& f) {
     for (Index seat = 0; seat < pass.share.num_seats(); ++seat) {
         const TokenPositions tokens = pass.share.tokens(seat);
         const IndexRange rows = rows_of_seat(pass.share, pass.batch, seat);
-        parallel_rows(rows.count, [&](Index i) {
+        detail::parallel_rows(rows.count, [&](Index i) {
             f(rows.first + i, i / tokens.count, tokens.position(i % tokens.count));
         });
     }

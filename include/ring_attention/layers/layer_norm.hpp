@@ -34,12 +34,12 @@ struct LayerNorm {
         Matrix<T> y(x.rows(), Width);
         RowVector<T> inverse_deviation(x.rows());
         if (cache) cache->normalised.resize(x.rows(), Width);
-        parallel_rows(x.rows(), [&](Index i) {
+        detail::parallel_rows(x.rows(), [&](Index i) {
             // In double: the errors of a norm would be the largest of a block in float.
             auto& row = detail::of_thread<RowVector<double>, Width>(Width);
             row = x.row(i).template cast<double>();
-            row.array() -= sum(row.data(), Width) / double(Width);
-            const double variance = dot(row.data(), row.data(), Width) / double(Width);
+            row.array() -= detail::sum(row.data(), Width) / double(Width);
+            const double variance = detail::dot(row.data(), row.data(), Width) / double(Width);
             const double deviation = std::sqrt(variance + epsilon);
             inverse_deviation[i] = T(1 / deviation);
             row /= deviation;
@@ -55,18 +55,19 @@ struct LayerNorm {
     Matrix<T> backward(Matrix<T> d_y, const Cache& cache, const SeatGradients<LayerNorm>& gradients) const {
         const Matrix<T>& n = cache.normalised;
         gradients.for_each([&](LayerNorm& gradient, IndexRange rows) {
-            add_sum_of_rows(rows.first, rows.count, gradient.beta, [&](Index row, Index col, Index cols) {
-                return d_y.row(row).segment(col, cols);
-            });
-            add_sum_of_rows(rows.first, rows.count, gradient.gamma, [&](Index row, Index col, Index cols) {
-                return d_y.row(row).segment(col, cols).cwiseProduct(n.row(row).segment(col, cols));
-            });
+            detail::add_sum_of_rows(
+                rows.first, rows.count, gradient.beta,
+                [&](Index row, Index col, Index cols) { return d_y.row(row).segment(col, cols); });
+            detail::add_sum_of_rows(
+                rows.first, rows.count, gradient.gamma, [&](Index row, Index col, Index cols) {
+                    return d_y.row(row).segment(col, cols).cwiseProduct(n.row(row).segment(col, cols));
+                });
         });
-        parallel_rows(d_y.rows(), [&](Index i) {
+        detail::parallel_rows(d_y.rows(), [&](Index i) {
             auto d = d_y.row(i);
             d = d.cwiseProduct(gamma);
-            const T mean_d = sum(d.data(), Width) / T(Width);
-            const T mean_dn = dot(d.data(), n.row(i).data(), Width) / T(Width);
+            const T mean_d = detail::sum(d.data(), Width) / T(Width);
+            const T mean_dn = detail::dot(d.data(), n.row(i).data(), Width) / T(Width);
             d = cache.inverse_deviation[i] * (d.array() - mean_d - n.row(i).array() * mean_dn).matrix();
         });
         return d_y;

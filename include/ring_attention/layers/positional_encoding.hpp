@@ -26,12 +26,12 @@ struct PositionalEncoding {
         for (Index seat = 0; seat < pass.share.num_seats(); ++seat) {
             const TokenPositions tokens = pass.share.tokens(seat);
             const IndexRange rows = rows_of_seat(pass.share, pass.batch, seat);
-            parallel_rows(tokens.count, [&](Index token) {
+            detail::parallel_rows(tokens.count, [&](Index token) {
                 const Index position = tokens.position(token);
                 const std::array<T, std::size_t(Width)> encoding =
                     encoding_of(position - pass.document_start(position));
                 for (Index b = 0; b < pass.batch; ++b)
-                    add(encoding.data(), &x(rows.first + b * tokens.count + token, 0), Width);
+                    detail::add(encoding.data(), &x(rows.first + b * tokens.count + token, 0), Width);
             });
         }
         return x;

@@ -1,67 +1,22 @@
 #pragma once
 
 #include <algorithm>
-#include <limits>
 #include <span>
-#include <type_traits>
+#include <utility>
 
 #include <ring_attention/attention/backward.hpp>
 #include <ring_attention/attention/cached_attention.hpp>
 #include <ring_attention/attention/options.hpp>
 #include <ring_attention/attention/seat_views.hpp>
 #include <ring_attention/layers/dense.hpp>
+#include <ring_attention/layers/query_key_heads.hpp>
 #include <ring_attention/layers/stream_pass.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-/// What a RingAttention layer is. A wrong one is a compile error in one sentence.
-struct AttentionLayerOptions {
-    Index width = 0;            ///< of input and output, required
-    Index heads = 1;            ///< of queries
-    Index key_value_heads = 0;  ///< which several query heads share; divides heads; 0: as many as heads
-    Index head_width = 0;       ///< of a query, a key and a value; 0: width / heads
-    bool causal = true;         ///< a token sees itself and those before it
-    Index window = 0;           ///< 0: none; else a token sees those less than so many positions away
-    float softcap = 0;          ///< 0: none; else score := softcap tanh(score / softcap)
-    float scale = 0;            ///< of the scores; 0: 1 / sqrt(head_width)
-    bool sinks = false;         ///< a parameter a head: a score more in every softmax, without a value
-};
-
-namespace detail {
-
-/// Not negative, finite.
-constexpr bool is_factor(float value) {
-    return value >= 0 && value <= std::numeric_limits<float>::max();
-}
-
-/// The first rule that is broken, in one readable line; and what a 0 stands for.
-template <AttentionLayerOptions o>
-struct CheckedAttention {
-    static constexpr bool counts = o.width > 0 && o.heads > 0 && o.key_value_heads >= 0 && o.head_width >= 0;
-    static_assert(o.width > 0, "RingAttention: width is required and must be positive");
-    static_assert(o.heads > 0, "RingAttention: heads must be positive");
-    static_assert(o.key_value_heads >= 0, "RingAttention: key_value_heads must not be negative");
-    static_assert(!counts || o.heads % (o.key_value_heads > 0 ? o.key_value_heads : 1) == 0,
-                  "RingAttention: key_value_heads must divide heads");
-    static_assert(o.head_width >= 0, "RingAttention: head_width must not be negative");
-    static_assert(!counts || o.head_width > 0 || o.width % (counts ? o.heads : 1) == 0,
-                  "RingAttention: heads must divide width where head_width is not given");
-    static_assert(o.window >= 0, "RingAttention: window must not be negative");
-    static_assert(is_factor(o.softcap), "RingAttention: softcap must be finite and not negative");
-    static_assert(is_factor(o.scale), "RingAttention: scale must be finite and not negative");
-
-    static constexpr Index heads = counts ? o.heads : 1;
-    static constexpr Index key_value_heads = counts && o.key_value_heads > 0 ? o.key_value_heads : heads;
-    static constexpr Index head_width = !counts            ? 1
-                                        : o.head_width > 0 ? o.head_width
-                                                           : std::max<Index>(1, o.width / heads);
-    static constexpr Index width = counts ? o.width : 1;
-};
-
-}  // namespace detail
-
 /// y = out_proj(attention(qkv(x))) over the whole sequence: the one layer in which tokens meet. qkv holds
-/// query [heads, head_width], key and value [key_value_heads, head_width], in this order.
+/// query [heads, head_width], key and value [key_value_heads, head_width], in this order. Queries and keys
+/// may be normalised and turned by their positions before they meet.
 template <class T, AttentionLayerOptions options>
 struct RingAttention {
     using Checked = detail::CheckedAttention<options>;
@@ -72,22 +27,34 @@ struct RingAttention {
                            qkv_width = query_width + 2 * key_value_width;
     static constexpr bool streams = options.causal;
 
-    Dense<T, in_width, qkv_width> qkv;
-    Dense<T, query_width, out_width> out_proj;
+    using Projection = Dense<T, in_width, qkv_width, options.qkv_bias>;
+    using OutProjection = Dense<T, query_width, out_width, options.out_bias>;
+    using QueryKey = detail::QueryKeyHeads<T, options>;
+
+    Projection qkv;
+    typename QueryKey::Norm q_norm, k_norm;
+    OutProjection out_proj;
     RowVector<T> sinks = RowVector<T>::Zero(options.sinks ? heads : 0);
+
+    /// As in the options, but layers of one type may have others. Not a parameter.
+    Index window = options.window;
 
     static void visit(auto&& f, auto&... self) {
         f("qkv", self.qkv...);
+        if constexpr (options.query_key_norm) {
+            f("q_norm", self.q_norm...);
+            f("k_norm", self.k_norm...);
+        }
         f("out_proj", self.out_proj...);
         if constexpr (options.sinks) f("sinks", self.sinks...);
     }
 
     struct Cache {
-        typename Dense<T, in_width, qkv_width>::Cache qkv;
-        Matrix<T> query;  // [tokens, query_width]
-        KeyValueMessage<T> key_value;
+        typename Projection::Cache qkv;
+        Matrix<T> query;               // [tokens, query_width], and with the keys of key_value:
+        KeyValueMessage<T> key_value;  // as attention takes them; with a norm, as they come from qkv
         RowVector<T> log_sum_exp, log_sum_exp_rest;  // [batch, heads, tokens] a seat
-        typename Dense<T, query_width, out_width>::Cache out_proj;
+        typename OutProjection::Cache out_proj;
     };
 
     Matrix<T> forward(Matrix<T> x, Cache* cache, const auto& pass) const {
@@ -101,6 +68,11 @@ struct RingAttention {
         Matrix<T> query = project(x, pass, key_value.views()), merged(query.rows(), query_width);
         RowVector<T> log_sum_exp(query.rows() * heads), log_sum_exp_rest(query.rows() * heads);
         const List<TokenPositions> tokens = asking_tokens(pass);
+        if (options.query_key_norm && cache) {
+            cache->query = query;
+            cache->key_value = key_value;
+        }
+        place(query, tokens, key_value.views(), pass);
         attend<T>(pass.ring, plan, {tokens, heads_of(std::as_const(query).data(), tokens, pass), terms()},
                   std::as_const(key_value).views(), std::as_const(key_value),
                   {heads_of(merged.data(), tokens, pass),
@@ -108,8 +80,10 @@ struct RingAttention {
                    head_by_head(log_sum_exp_rest.data(), tokens, pass.batch, heads, 1)});
         if (cache) {
             cache->qkv.input = std::move(x);
-            cache->query = std::move(query);
-            cache->key_value = std::move(key_value);
+            if constexpr (!options.query_key_norm) {
+                cache->query = std::move(query);
+                cache->key_value = std::move(key_value);
+            }
             cache->log_sum_exp = std::move(log_sum_exp);
             cache->log_sum_exp_rest = std::move(log_sum_exp_rest);
         }
@@ -121,11 +95,12 @@ struct RingAttention {
         const TokenPositions& next = pass.share.next;
         const Share so_far(ChunkLayout(next.first + next.count, 1), 0, 1);
         const AttentionPlan plan = plan_for(so_far, pass.batch, nullptr);
-        KeyValueCache<T>& cache = pass.memory.next_cache(plan.heads, options.window, next);
-        const Matrix<T> query = project(x, pass, {cache.at(next)});
-        Matrix<T> merged(query.rows(), query_width);
+        KeyValueCache<T>& cache = pass.memory.next_cache(plan.heads, window, next);
+        const KeyValues<T> key_value{cache.at(next)};
+        Matrix<T> query = project(x, pass, key_value), merged(query.rows(), query_width);
         const List<TokenPositions> tokens = asking_tokens(pass);
-        attend_to_cache<T>(plan, terms(), heads_of(query.data(), tokens, pass)[0], tokens[0],
+        place(query, tokens, key_value, pass);
+        attend_to_cache<T>(plan, terms(), heads_of(std::as_const(query).data(), tokens, pass)[0], tokens[0],
                            cache.up_to(next), heads_of(merged.data(), tokens, pass)[0]);
         return merged;
     }
@@ -134,10 +109,19 @@ struct RingAttention {
                        const auto& pass) const {
         const AttentionPlan plan = plan_for(pass.share, pass.batch, pass.sequences);
         const List<TokenPositions> tokens = query_tokens(plan);
+        Matrix<T> placed_query;  // where the cache has them as they come from qkv
+        KeyValueMessage<T> placed_key_value;
+        if constexpr (options.query_key_norm) {
+            placed_query = cache.query;
+            placed_key_value = cache.key_value;
+            place(placed_query, tokens, placed_key_value.views(), pass);
+        }
+        const Matrix<T>& query = options.query_key_norm ? placed_query : cache.query;
+        const KeyValueMessage<T>& key_value = options.query_key_norm ? placed_key_value : cache.key_value;
         d = out_proj.backward(std::move(d), cache.out_proj,
                               gradients.part([](auto& layer) -> auto& { return layer.out_proj; }));
         Matrix<T> d_projected(d.rows(), qkv_width);
-        parallel_rows(d.rows(), [&](Index row) { d_projected.row(row).setZero(); });
+        detail::parallel_rows(d.rows(), [&](Index row) { d_projected.row(row).setZero(); });
         const auto part = [&](Index first, Index num_heads) {
             return token_by_token(d_projected.data() + first, tokens, pass.batch, num_heads, head_width,
                                   qkv_width);
@@ -148,26 +132,33 @@ struct RingAttention {
                 d_sinks.push_back(detail::numbers_of(gradient.sinks));
             });
         attend_backward<T>(pass.ring, plan,
-                           {{tokens, heads_of(cache.query.data(), tokens, pass), terms()},
+                           {{tokens, heads_of(query.data(), tokens, pass), terms()},
                             heads_of(std::as_const(d).data(), tokens, pass),
                             heads_of(cache.out_proj.input.data(), tokens, pass),
                             head_by_head(cache.log_sum_exp.data(), tokens, pass.batch, heads, 1),
                             head_by_head(cache.log_sum_exp_rest.data(), tokens, pass.batch, heads, 1),
-                            cache.key_value.views(),
+                            key_value.views(),
                             part(0, heads),
                             key_values(plan.keys, part(query_width, key_value_heads),
                                        part(query_width + key_value_width, key_value_heads)),
                             {},
                             d_sinks},
-                           cache.key_value);
+                           key_value);
+        if constexpr (QueryKey::changes) {
+            QueryKey::backward(q_norm, heads_of(cache.query.data(), tokens, pass), part(0, heads), tokens,
+                               gradients.part([](auto& layer) -> auto& { return layer.q_norm; }), pass);
+            QueryKey::backward(k_norm, keys_of(cache.key_value.views()), part(query_width, key_value_heads),
+                               tokens, gradients.part([](auto& layer) -> auto& { return layer.k_norm; }),
+                               pass);
+        }
         return qkv.backward(std::move(d_projected), cache.qkv,
                             gradients.part([](auto& layer) -> auto& { return layer.qkv; }));
     }
 
   private:
-    static AttentionPlan plan_for(const Share& share, Index batch, const Sequences* sequences) {
+    AttentionPlan plan_for(const Share& share, Index batch, const Sequences* sequences) const {
         AttentionOptions of_layer{.causal = options.causal,
-                                  .window = options.window,
+                                  .window = window,
                                   .scale = double(options.scale),
                                   .softcap = double(options.softcap)};
         if (sequences) {
@@ -181,6 +172,15 @@ struct RingAttention {
         ScoreTerms<T> terms;
         if constexpr (options.sinks) terms.sinks = sinks.data();
         return terms;
+    }
+
+    /// From what qkv gives to what attention takes, in place.
+    void place(Matrix<T>& query, const List<TokenPositions>& asking, const KeyValues<T>& key_value,
+               const auto& pass) const {
+        if constexpr (QueryKey::changes) {
+            QueryKey::forward(q_norm, heads_of(query.data(), asking, pass), asking, pass);
+            QueryKey::forward(k_norm, keys_of(key_value), positions_of(key_value), pass);
+        }
     }
 
     /// Queries [tokens, query_width], of all tokens or of the last; keys and values go where attention reads
@@ -206,17 +206,19 @@ struct RingAttention {
         if (pass.last_token_only) {
             Matrix<T> last = pass.last_rows(x), query(last.rows(), query_width),
                       scratch(x.rows(), 2 * key_value_width);
-            qkv.apply(last, {0, query_width}, view(query), [](Index, Index, std::span<const T>) {});
-            qkv.apply(x, {query_width, 2 * key_value_width}, view(scratch), write);
+            qkv.apply(last, {0, query_width}, detail::view(query), [](Index, Index, std::span<const T>) {});
+            qkv.apply(x, {query_width, 2 * key_value_width}, detail::view(scratch), write);
             return query;
         }
         Matrix<T> query(x.rows(), query_width), scratch(x.rows(), qkv_width);
-        qkv.apply(x, {0, qkv_width}, view(scratch), [&](Index row, Index col, std::span<const T> numbers) {
-            const auto to_query = std::size_t(std::clamp<Index>(query_width - col, 0, Index(numbers.size())));
-            std::copy_n(numbers.data(), to_query, &query(row, 0) + col);
-            if (to_query < numbers.size())
-                write(row, col + Index(to_query) - query_width, numbers.subspan(to_query));
-        });
+        qkv.apply(x, {0, qkv_width}, detail::view(scratch),
+                  [&](Index row, Index col, std::span<const T> numbers) {
+                      const auto to_query =
+                          std::size_t(std::clamp<Index>(query_width - col, 0, Index(numbers.size())));
+                      std::copy_n(numbers.data(), to_query, &query(row, 0) + col);
+                      if (to_query < numbers.size())
+                          write(row, col + Index(to_query) - query_width, numbers.subspan(to_query));
+                  });
         return query;
     }
 

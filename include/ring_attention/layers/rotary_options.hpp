@@ -1,5 +1,7 @@
 #pragma once
 
+#include <limits>
+
 #include <ring_attention/core/types.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
@@ -29,5 +31,33 @@ struct RotaryOptions {
     float high_frequency_factor = 4;
     int original_positions = 8192;
 };
+
+namespace detail {
+
+/// Not negative, finite.
+constexpr bool is_factor(float value) {
+    return value >= 0 && value <= std::numeric_limits<float>::max();
+}
+
+/// The first rule that is broken, in one readable line.
+template <RotaryOptions o, Index head_width>
+struct CheckedRotary {
+    static constexpr bool scales = o.on && o.scaling != RotaryScaling::none;
+    static constexpr bool llama3 = o.on && o.scaling == RotaryScaling::llama3;
+    static_assert(!o.on || head_width % 2 == 0, "RotaryOptions: head_width must be even");
+    static_assert(!o.on || (is_factor(o.base) && o.base > 0),
+                  "RotaryOptions: base must be finite and positive");
+    static_assert(!o.on || (is_factor(o.factor) && o.factor >= 1),
+                  "RotaryOptions: factor must be finite and at least 1");
+    static_assert(!o.on || scales || o.factor == 1, "RotaryOptions: factor needs a scaling");
+    static_assert(!llama3 || (is_factor(o.low_frequency_factor) && o.low_frequency_factor > 0),
+                  "RotaryOptions: low_frequency_factor must be finite and positive");
+    static_assert(!llama3 || (is_factor(o.high_frequency_factor) &&
+                              !(o.high_frequency_factor <= o.low_frequency_factor)),
+                  "RotaryOptions: high_frequency_factor must be finite and more than low_frequency_factor");
+    static_assert(!llama3 || o.original_positions > 0, "RotaryOptions: original_positions must be positive");
+};
+
+}  // namespace detail
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -67,7 +67,7 @@ CrossEntropy<T> cross_entropy(const Tensor<T, 3>& logits, const Tensor<Token, 2>
     CrossEntropy<T> result{0, 0, Tensor<T, 3>(batch, tokens, vocabulary), Tensor<double, 2>(batch, tokens)};
     std::fill_n(result.d_logits.data(), result.d_logits.size(), T(0));
     std::fill_n(result.losses.data(), result.losses.size(), 0.0);
-    parallel_rows(batch * tokens, [&](Index i) {
+    detail::parallel_rows(batch * tokens, [&](Index i) {
         const Token target = targets.data()[i];
         if (target == ignored_target) return;
         result.losses.data()[i] = detail::token_cross_entropy(
