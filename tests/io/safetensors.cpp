@@ -168,6 +168,39 @@ TEST_CASE("tensors are read as what they are, and nothing else") {
                          doctest::Contains("dtype F16, expected F32"), ra::FileError);
 }
 
+TEST_CASE("a file with dtypes that nobody here uses is read, and only such a tensor refused") {
+    const TemporaryFolder folder;
+    const float x = 1.5f;
+    const std::vector<std::byte> bytes(3, std::byte(7));
+    const std::string header = R"({"new":{"dtype":"Q3_K","shape":[9],"data_offsets":[4,7]},)"
+                               R"("x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+    std::string text = length_text(header.size()) + header + std::string(4, ' ') + std::string(3, 7);
+    std::memcpy(text.data() + 8 + header.size(), &x, 4);
+    write_text(folder / "file", text);
+    const ra::SafetensorsFile file(folder / "file");
+    CHECK(file.read<float>("x") == std::vector<float>{1.5f});
+    CHECK(file.read_bytes("new") == bytes);
+    CHECK_THROWS_WITH_AS(file.read<float>("new"),
+                         doctest::Contains("tensor \"new\" has dtype Q3_K, expected F32"), ra::FileError);
+}
+
+TEST_CASE("some of a tensor's bytes are read, and none beyond its end") {
+    const TemporaryFolder folder;
+    const std::vector<std::uint8_t> x{1, 2, 3, 4}, y{5, 6};
+    ra::write_safetensors(folder / "file",
+                          {ra::named_tensor("x", {4}, x.data()), ra::named_tensor("y", {2}, y.data())});
+    const ra::SafetensorsFile file(folder / "file");
+    std::vector<std::byte> two(2);
+    file.read_bytes("x", 1, two);
+    CHECK(two == std::vector<std::byte>{std::byte(2), std::byte(3)});
+    file.read_bytes("x", 2, two);
+    CHECK(two == std::vector<std::byte>{std::byte(3), std::byte(4)});
+    for (const std::uint64_t first : {std::uint64_t(3), std::uint64_t(5), ~std::uint64_t(0)})
+        CHECK_THROWS_WITH_AS(file.read_bytes("x", first, two),
+                             doctest::Contains("tensor \"x\" has 4 bytes, expected 2 from byte"),
+                             ra::FileError);
+}
+
 TEST_CASE("a file is refused at every length but its own") {
     const TemporaryFolder folder;
     CHECK_THROWS_WITH_AS(ra::SafetensorsFile(folder / "none"), doctest::Contains("cannot be opened"),

@@ -40,6 +40,27 @@ TEST_CASE("bytes are counted without overflow") {
     CHECK_FALSE(ra::detail::byte_count({-2, -2}, 4).has_value());
 }
 
+TEST_CASE("numbers smaller than a byte are counted where they end with one") {
+    using ra::detail::byte_count;
+    using ra::detail::find_dtype;
+    CHECK(byte_count({3, 2}, *find_dtype("F4")) == 3u);
+    CHECK(byte_count({12}, *find_dtype("F6_E3M2")) == 9u);
+    CHECK(byte_count({12}, *find_dtype("C64")) == 96u);
+    CHECK(byte_count({most}, *find_dtype("BOOL")) == std::uint64_t(most));
+    CHECK(byte_count({most - 7}, *find_dtype("F6_E3M2")) == std::uint64_t(most) / 8 * 6);
+    CHECK_FALSE(byte_count({3}, *find_dtype("F4")).has_value());
+    CHECK_FALSE(byte_count({2}, *find_dtype("F6_E2M3")).has_value());
+    CHECK_FALSE(byte_count({-2}, *find_dtype("F4")).has_value());
+}
+
+TEST_CASE("a tensor of an unknown dtype is as long as it is") {
+    CHECK(outcome({{"a", {"F5", {1}, 0, 4}}, {"b", {"F32", {1}, 4, 8}}}, 8) == "fits");
+    CHECK(outcome({{"a", {"", {most, most}, 0, 4}}}, 4) == "fits");
+    CHECK(outcome({{"a", {"F5", {1}, 0, 5}}}, 4) == doctest::Contains("within the 4 bytes"));
+    CHECK(outcome({{"a", {"F5", {1}, 0, 3}}}, 4) ==
+          doctest::Contains("expected the 3 that its tensors take"));
+}
+
 TEST_CASE("tensors that cover the data fit, in any order and with empty ones between") {
     CHECK(outcome({}, 0) == "fits");
     CHECK(outcome({{"z", {"F32", {2}, 0, 8}}, {"a", {"F64", {1}, 8, 16}}}, 16) == "fits");
@@ -58,7 +79,9 @@ TEST_CASE("offsets that are not those of the shape are refused") {
     CHECK(outcome({{"a", {"F32", {0}, farthest, farthest}}}, 4) == doctest::Contains("ascending"));
     CHECK(outcome({{"a", {"F32", {most, 4}, 0, 4}}}, 4) ==
           doctest::Contains("expected one whose bytes can be counted"));
-    CHECK(outcome({{"a", {"F5", {1}, 0, 4}}}, 4) == doctest::Contains("has the unknown dtype \"F5\""));
+    CHECK(outcome({{"a", {"F4", {5}, 0, 3}}}, 3) ==
+          "file: tensor \"a\" has shape [5] of F4, expected one whose bytes can be counted in 63 bits");
+    CHECK(outcome({{"a", {"F6_E2M3", {8}, 0, 5}}}, 5) == doctest::Contains("expected 6 bytes for shape [8]"));
 }
 
 TEST_CASE("overlaps, holes and bytes that belong to no tensor are refused") {

@@ -47,9 +47,15 @@ class AtomicFile {
         }
     }
 
+    /// Afterwards what was written is on disk, still under the temporary name, and is all.
+    void flush() {
+        if (!descriptor_.is_open()) return;
+        if (::fsync(descriptor_.number()) != 0 || !descriptor_.close()) fail("room on the disk");
+    }
+
     /// Afterwards the file is on disk, under its path, with the permissions of the one that it replaces.
     void commit() {
-        if (::fsync(descriptor_.number()) != 0 || !descriptor_.close()) fail("room on the disk");
+        flush();
         if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail("a file or nothing under that name");
         temporary_.clear();
         // From here on the new file is in place, which no error can take back; a folder that cannot be

@@ -32,29 +32,16 @@ namespace detail {
 
 struct Dtype {
     std::string_view name;
-    std::size_t size;  // bytes
+    unsigned bits;  // of one number
 };
 
-// Everything of whole bytes that the format knows, in the order of the reference implementation: its writer
-// puts the last first, so that every tensor lies at a multiple of its own size. Half precision can be listed,
-// not read.
-inline constexpr std::array<Dtype, 17> dtypes{{{"BOOL", 1},
-                                               {"U8", 1},
-                                               {"I8", 1},
-                                               {"F8_E5M2", 1},
-                                               {"F8_E4M3", 1},
-                                               {"F8_E8M0", 1},
-                                               {"I16", 2},
-                                               {"U16", 2},
-                                               {"F16", 2},
-                                               {"BF16", 2},
-                                               {"I32", 4},
-                                               {"U32", 4},
-                                               {"F32", 4},
-                                               {"C64", 8},
-                                               {"F64", 8},
-                                               {"I64", 8},
-                                               {"U64", 8}}};
+// What the format knows, in the order of the reference implementation: its writer puts the last first, so
+// that every tensor lies at a multiple of its own size.
+inline constexpr std::array<Dtype, 22> dtypes{
+    {{"BOOL", 8},    {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6},     {"U8", 8},          {"I8", 8},
+     {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16},
+     {"U16", 16},    {"F16", 16},    {"BF16", 16},   {"I32", 32},        {"U32", 32},        {"F32", 32},
+     {"C64", 64},    {"F64", 64},    {"I64", 64},    {"U64", 64}}};
 
 /// Null for a name that is not known.
 constexpr const Dtype* find_dtype(std::string_view name) {

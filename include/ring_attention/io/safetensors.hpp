@@ -83,6 +83,10 @@ class SafetensorsFile {
     /// Throws unless the tensor is there with this dtype and shape.
     void require(std::string_view name, std::string_view dtype, const std::vector<Index>& shape) const {
         require_dtype(name, dtype);
+        require_shape(name, shape);
+    }
+
+    void require_shape(std::string_view name, const std::vector<Index>& shape) const {
         if (entry(name).shape != shape)
             detail::refuse_file(path_, "tensor " + detail::in_quotes(name) + " has shape " +
                                            detail::printable(shape_text(entry(name).shape)) + ", expected " +
@@ -94,26 +98,33 @@ class SafetensorsFile {
     std::vector<T> read(std::string_view name) const {
         require_dtype(name, dtype_of<T>());
         std::vector<T> values((entry(name).end - entry(name).begin) / sizeof(T));
-        read_bytes(name, std::as_writable_bytes(std::span(values)));
+        read_bytes(name, 0, std::as_writable_bytes(std::span(values)));
         return values;
     }
 
     /// The numbers of a tensor as they are stored, whatever they are.
     std::vector<std::byte> read_bytes(std::string_view name) const {
         std::vector<std::byte> bytes(entry(name).end - entry(name).begin);
-        read_bytes(name, bytes);
+        read_bytes(name, 0, bytes);
         return bytes;
+    }
+
+    /// Some of them: fills `bytes` from the tensor's byte `first` on.
+    void read_bytes(std::string_view name, std::uint64_t first, std::span<std::byte> bytes) const {
+        const std::uint64_t size = entry(name).end - entry(name).begin;
+        if (first > size || bytes.size() > size - first)
+            detail::refuse_file(path_, "tensor " + detail::in_quotes(name) + " has " + std::to_string(size) +
+                                           " bytes, expected " + std::to_string(bytes.size()) +
+                                           " from byte " + std::to_string(first) + " on");
+        detail::read_at(file_.descriptor, path_, data_begin_ + entry(name).begin + first, bytes);
     }
 
   private:
     void require_dtype(std::string_view name, std::string_view dtype) const {
         if (entry(name).dtype != dtype)
             detail::refuse_file(path_, "tensor " + detail::in_quotes(name) + " has dtype " +
-                                           entry(name).dtype + ", expected " + std::string(dtype));
-    }
-
-    void read_bytes(std::string_view name, std::span<std::byte> bytes) const {
-        detail::read_at(file_.descriptor, path_, data_begin_ + entry(name).begin, bytes);
+                                           detail::printable(entry(name).dtype) + ", expected " +
+                                           std::string(dtype));
     }
 
     std::filesystem::path path_;
@@ -144,35 +155,64 @@ NamedTensor named_tensor(std::string name, std::vector<Index> shape, const T* va
             {reinterpret_cast<const std::byte*>(values), std::size_t(*size)}};
 }
 
-/// Writes a file that holds the tensors, in the order of the reference implementation whatever theirs is, so
-/// that equal content gives equal bytes. The path has the whole new file afterwards or, with a FileError,
-/// what it had before.
-inline void write_safetensors(const std::filesystem::path& path, std::vector<NamedTensor> tensors,
-                              const Metadata& metadata = {}) {
-    std::sort(tensors.begin(), tensors.end(), [](const NamedTensor& a, const NamedTensor& b) {
-        const auto* const left = detail::find_dtype(a.dtype);
-        const auto* const right = detail::find_dtype(b.dtype);
+namespace detail {
+
+/// A tensor to be written whose bytes come into being one piece after the other: `write` writes `size` of
+/// them.
+struct TensorSource {
+    std::string name;
+    std::string dtype;
+    std::vector<Index> shape;
+    std::uint64_t size;
+    std::function<void(AtomicFile&)> write;
+};
+
+/// Writes them to `file`, which is to be committed. `path` is its name in messages.
+inline void write_safetensors(const std::filesystem::path& path, AtomicFile& file,
+                              std::vector<TensorSource> tensors, const Metadata& metadata) {
+    for (const TensorSource& tensor : tensors)
+        if (find_dtype(tensor.dtype) == nullptr)
+            refuse_file(path, "tensor " + in_quotes(tensor.name) + " has the unknown dtype " +
+                                  in_quotes(tensor.dtype) +
+                                  ", expected F32, F64 or another of the safetensors format");
+    std::sort(tensors.begin(), tensors.end(), [](const TensorSource& a, const TensorSource& b) {
+        const auto* const left = find_dtype(a.dtype);
+        const auto* const right = find_dtype(b.dtype);
         return left != right ? std::greater<>()(left, right) : a.name < b.name;
     });
     std::vector<std::pair<std::string, SafetensorsEntry>> entries;
-    detail::SafetensorsHeader header;
+    SafetensorsHeader header;
     std::uint64_t position = 0;
-    for (const NamedTensor& tensor : tensors) {
-        const SafetensorsEntry entry{tensor.dtype, tensor.shape, position, position + tensor.bytes.size()};
-        if (tensor.name == detail::metadata_key || !header.tensors.emplace(tensor.name, entry).second)
-            detail::refuse_file(path, "two tensors would be named " + detail::in_quotes(tensor.name) +
-                                          ", expected each name once and none " + detail::metadata_key);
+    for (const TensorSource& tensor : tensors) {
+        const SafetensorsEntry entry{tensor.dtype, tensor.shape, position, position + tensor.size};
+        if (tensor.name == metadata_key || !header.tensors.emplace(tensor.name, entry).second)
+            refuse_file(path, "two tensors would be named " + in_quotes(tensor.name) +
+                                  ", expected each name once and none " + metadata_key);
         entries.emplace_back(tensor.name, entry);
         position = entry.end;
     }
-    detail::check_layout(path, header, position);
-    const std::string text = detail::safetensors_header_text(path, entries, metadata);
+    check_layout(path, header, position);
+    const std::string text = safetensors_header_text(path, entries, metadata);
     const std::uint64_t header_size = text.size();
 
-    detail::AtomicFile file(path);
     file.write(std::as_bytes(std::span(&header_size, 1)));
     file.write(std::as_bytes(std::span(text)));
-    for (const NamedTensor& tensor : tensors) file.write(tensor.bytes);
+    for (const TensorSource& tensor : tensors) tensor.write(file);
+}
+
+}  // namespace detail
+
+/// Writes a file that holds the tensors, in the order of the reference implementation whatever theirs is, so
+/// that equal content gives equal bytes. The path has the whole new file afterwards or, with a FileError,
+/// what it had before.
+inline void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
+                              const Metadata& metadata = {}) {
+    std::vector<detail::TensorSource> sources;
+    for (const NamedTensor& tensor : tensors)
+        sources.push_back({tensor.name, tensor.dtype, tensor.shape, tensor.bytes.size(),
+                           [bytes = tensor.bytes](detail::AtomicFile& file) { file.write(bytes); }});
+    detail::AtomicFile file(path);
+    detail::write_safetensors(path, file, std::move(sources), metadata);
     file.commit();
 }
 

@@ -51,24 +51,30 @@ inline std::optional<std::uint64_t> byte_count(const std::vector<Index>& shape, 
     return count;
 }
 
-/// Throws FileError unless the entry is as long as its dtype and shape say and lies within data_size bytes.
+/// The same for numbers that may be smaller than a byte. Nothing, too, where they end within one.
+inline std::optional<std::uint64_t> byte_count(const std::vector<Index>& shape, const Dtype& dtype) {
+    if (dtype.bits % 8 == 0) return byte_count(shape, dtype.bits / 8);
+    const std::optional<std::uint64_t> count = byte_count(shape, std::size_t(1));
+    if (!count || *count % 8 * dtype.bits % 8 != 0) return std::nullopt;
+    return *count / 8 * dtype.bits + *count % 8 * dtype.bits / 8;
+}
+
+/// Throws FileError unless the entry lies within data_size bytes and is as long as its dtype and shape say.
+/// How long a tensor of an unknown dtype is to be, nobody knows: it is as long as it is.
 inline void check_entry(const std::filesystem::path& path, const std::string& name,
                         const SafetensorsEntry& entry, std::uint64_t data_size) {
     const std::string tensor = "tensor " + in_quotes(name);
-    const Dtype* dtype = find_dtype(entry.dtype);
-    if (dtype == nullptr)
-        refuse_file(path, tensor + " has the unknown dtype " + in_quotes(entry.dtype) +
-                              ", expected F32, F64 or another "
-                              "of the safetensors format");
-    const std::optional<std::uint64_t> expected = byte_count(entry.shape, dtype->size);
-    if (!expected)
-        refuse_file(path, tensor + " has shape " + printable(shape_text(entry.shape)) +
-                              ", expected one whose bytes can be counted in 63 bits");
     const std::string offsets = "[" + std::to_string(entry.begin) + ", " + std::to_string(entry.end) + "]";
     if (entry.begin > entry.end || entry.end > data_size)
         refuse_file(path, tensor + " has data_offsets " + offsets +
                               ", expected an ascending pair within the " + std::to_string(data_size) +
                               " bytes of data in the file");
+    const Dtype* dtype = find_dtype(entry.dtype);
+    if (dtype == nullptr) return;
+    const std::optional<std::uint64_t> expected = byte_count(entry.shape, *dtype);
+    if (!expected)
+        refuse_file(path, tensor + " has shape " + printable(shape_text(entry.shape)) + " of " + entry.dtype +
+                              ", expected one whose bytes can be counted in 63 bits");
     if (entry.end - entry.begin != *expected)
         refuse_file(path, tensor + " has data_offsets " + offsets + ", expected " +
                               std::to_string(*expected) + " bytes for shape " +
