@@ -82,7 +82,8 @@ void feed_forward(benchmark::State& state) {
 
 void block(benchmark::State& state) {
     using Block = ra::Block<float, ra::BlockOptions{.width = width, .heads = 8}>;
-    const auto model = initialised<ra::Model<ra::Sequential<Block>, 1, ra::Output::all>>();
+    auto model = initialised<ra::Model<ra::Sequential<Block>, ra::Output::all>>();
+    model.num_chunks = 1;
     const auto x = bench::random<ra::Tensor<float, 3>>(1, tokens, width);
     bench::measure_against_peak(state, bench::BlockFlops{1, tokens, width}.forward(),
                                 [&] { return model(x); });

@@ -17,7 +17,7 @@ constexpr int num_rounds = 8;
 /// The last tokens before the position range(0).
 void push(benchmark::State& state) {
     using Block = ra::Block<float, ra::BlockOptions{.width = width, .heads = 8}>;
-    ra::Model<ra::Sequential<Block>, 1, ra::Output::all> model;
+    ra::Model<ra::Sequential<Block>, ra::Output::all> model{.body = {}, .num_chunks = 1};
     ra::initialise(model, 1);
     const auto x_t = bench::random<ra::Tensor<float, 2>>(1, width);
     ra::Stream stream{model};

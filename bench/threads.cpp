@@ -59,7 +59,7 @@ void attention_backward(benchmark::State& state) {
 
 void block(benchmark::State& state) {
     using Block = ra::Block<float, ra::BlockOptions{.width = width, .heads = heads}>;
-    ra::Model<ra::Sequential<Block>, 1, ra::Output::all> model;
+    ra::Model<ra::Sequential<Block>, ra::Output::all> model{.body = {}, .num_chunks = 1};
     ra::initialise(model, 1);
     const auto x = bench::random<ra::Tensor<float, 3>>(1, seq_len, width);
     measure_speedup(state, [&] { return model(x); });

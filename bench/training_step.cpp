@@ -13,10 +13,10 @@ namespace {
 constexpr ra::Index seq_len = 4096, width = 512;
 
 using Block = ra::Block<float, ra::BlockOptions{.width = width, .heads = 8}>;
-using Model = ra::Model<ra::Sequential<Block>, 1, ra::Output::all>;
+using Model = ra::Model<ra::Sequential<Block>, ra::Output::all>;
 
 Model initialised() {
-    Model model;
+    Model model{.body = {}, .num_chunks = 1};
     ra::initialise(model, 1);
     return model;
 }

@@ -53,7 +53,7 @@ Memory measure(ra::MpiRing& ring, ra::Index seq_len) {
     const Model model = ra::build<options>();
     Model gradient = ra::zeros_like(model);
     memory.weights_and_gradient = bench::status_bytes("VmRSS") - before;
-    const ra::Share share = Model::share(ring, seq_len);
+    const ra::Share share = model.share(ring, seq_len);
     const double of_pass =
         bench::peak_bytes_of([&] { return forward_backward(model, gradient, share, ring); });
     if (ring.rank() > 0)

@@ -27,7 +27,7 @@ using LanguageModel = ra::LanguageModel<model_options>;
 class Attention {
   public:
     Attention(auto& ring, ra::Index seq_len)
-        : in_(heads, LanguageModel::share(ring, seq_len).num_tokens(), head_dim), result_(forward(ring)) {}
+        : in_(heads, ra::share<model_options>(ring, seq_len).num_tokens(), head_dim), result_(forward(ring)) {}
 
   protected:
     static constexpr ra::Index heads = model_options.num_heads, head_dim = model_options.hidden_size / heads;
@@ -67,7 +67,7 @@ class TrainingStep {
   public:
     TrainingStep(auto& ring, ra::Index seq_len)
         : model_(ra::build<model_options>()), gradient_(ra::zeros_like(model_)), optimiser_(model_) {
-        const ra::Share share = LanguageModel::share(ring, seq_len);
+        const ra::Share share = ra::share<model_options>(ring, seq_len);
         tokens_ = ra::Tensor<ra::Token, 2>(1, share.num_tokens());
         for (ra::Index i = 0; i < tokens_.size(); ++i) tokens_.data()[i] = ra::Token(i * i % 251);
         targets_ = ra::next_tokens(tokens_, share, ring);
@@ -98,7 +98,7 @@ class TrainingStep {
 class FusedMultiplyAdds {
   public:
     FusedMultiplyAdds(auto& ring, ra::Index seq_len)
-        : tokens_(LanguageModel::share(ring, seq_len).num_tokens()) {}
+        : tokens_(ra::share<model_options>(ring, seq_len).num_tokens()) {}
 
     static double flops(ra::Index seq_len) { return double(seq_len); }  // in a unit of its own
     void run(auto&) const {

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "model.hpp"
-#include "process_ring.hpp"
 #include "text.hpp"
 
 namespace ring_lm {
@@ -30,7 +29,7 @@ class PositionLosses {
     }
 
     /// Adds up what the ranks have, on all of them.
-    void add_over_ranks(ProcessRing& ring) {
+    void add_over_ranks(ra::RingReference ring) {
         const std::vector<At> own = at_;
         ra::sum_numbers_in_rank_order(ring, std::span(at_), [&](std::span<At> part, ra::Index first) {
             if (ring.rank() == 0) return;
@@ -66,15 +65,15 @@ class PositionLosses {
 /// Predicts the text in windows of `context` bytes, one after the other, with at most `max_windows` of them,
 /// evenly spread. done(windows so far, windows in all) is called after each batch. On several ranks all call
 /// it, and get the same.
-template <class Model, class Done>
+template <class Done>
 PositionLosses evaluate(const Model& model, const Text& text, ra::Index context, std::size_t max_windows,
-                        ProcessRing& ring, Done&& done) {
+                        ra::RingReference ring, Done&& done) {
     constexpr std::size_t batch_size = 8;
     const auto length = std::size_t(context);
     const std::size_t whole = (text.size() - 1) / length, windows = std::min(whole, max_windows);
     PositionLosses losses(context);
     const auto add_windows = [&](const std::vector<std::size_t>& starts, ra::Index tokens) {
-        const auto positions = Model::share(ring, tokens).positions();
+        const auto positions = model.share(ring, tokens).positions();
         const Batch batch = windows_at(text, starts, positions);
         losses.add(ra::cross_entropy(model(batch.tokens, ring), batch.targets, ring).losses, positions);
     };

@@ -21,6 +21,9 @@
 #include "progress.hpp"
 #include "schedule.hpp"
 #include "train.hpp"
+#ifdef RING_LM_WITH_MPI
+#include <ring_attention/mpi.hpp>
+#endif
 
 namespace {
 
@@ -35,7 +38,7 @@ struct EvaluateArguments {
 };
 
 /// Prints bits per byte, over all and by the number of bytes that the model had seen.
-void evaluate_file(const EvaluateArguments& arguments, ring_lm::Ranks& ranks) {
+void evaluate_file(const EvaluateArguments& arguments, const ring_lm::Ranks& ranks) {
     const ring_lm::TextFile file(arguments.data);
     const ring_lm::Text text{&file, 0, file.size()};
     const ring_lm::TrainedModel trained = ring_lm::load_model(arguments.weights);
@@ -64,6 +67,8 @@ void evaluate_file(const EvaluateArguments& arguments, ring_lm::Ranks& ranks) {
 
 constexpr std::int64_t zero = 0, one = 1, largest = std::numeric_limits<std::int64_t>::max();
 
+using Work = std::function<int(const ring_lm::Ranks&)>;  ///< returns the exit code
+
 /// What the command line asks for.
 struct Job {
     ring_lm::TrainArguments train;
@@ -71,7 +76,7 @@ struct Job {
     EvaluateArguments evaluate;
     ring_lm::ScheduleArguments schedule;
     int threads = 0, replicas = 1;
-    std::function<int(ring_lm::Ranks&)> run;  ///< returns the exit code
+    Work run;
 };
 
 void add_train(CLI::App& app, Job& job) {
@@ -97,7 +102,8 @@ void add_train(CLI::App& app, Job& job) {
     add_path(command, "--trace", with.trace,
              "File for a trace of the last steps, for ui.perfetto.dev; and a picture beside it");
     add_number(command, "--threads", job.threads, 0, 4096, "0: RING_ATTENTION_NUM_THREADS, else all cores");
-    command->callback([&] { job.run = [&](ring_lm::Ranks& ranks) { return ring_lm::train(with, ranks); }; });
+    command->callback(
+        [&] { job.run = [&](const ring_lm::Ranks& ranks) { return ring_lm::train(with, ranks); }; });
 }
 
 void add_generate(CLI::App& app, Job& job) {
@@ -110,7 +116,7 @@ void add_generate(CLI::App& app, Job& job) {
     add_number(command, "--temperature", with.temperature, 0.0, 100.0, "0: always the likeliest byte");
     add_number(command, "--seed", with.seed, zero, largest, "Of the draws");
     command->callback([&] {
-        job.run = [&](ring_lm::Ranks& ranks) {
+        job.run = [&](const ring_lm::Ranks& ranks) {
             if (ranks.speaks()) ring_lm::generate(with);
             return 0;
         };
@@ -127,7 +133,7 @@ void add_evaluate(CLI::App& app, Job& job) {
                "Look at windows of about so many bytes, evenly spread")
         ->default_str("");
     command->callback([&] {
-        job.run = [&](ring_lm::Ranks& ranks) {
+        job.run = [&](const ring_lm::Ranks& ranks) {
             evaluate_file(with, ranks);
             return 0;
         };
@@ -146,7 +152,7 @@ void add_schedule(CLI::App& app, Job& job) {
     add_number(command, "--hop", with.hop, 0.0, 100.0,
                "Time for which a message is under way; 1: in which a rank computes a hop");
     command->callback([&] {
-        job.run = [&](ring_lm::Ranks& ranks) {
+        job.run = [&](const ring_lm::Ranks& ranks) {
             if (ranks.speaks()) ring_lm::draw_schedule(with);
             return 0;
         };
@@ -160,9 +166,22 @@ int fail(std::string message) {
     return 2;
 }
 
-/// Does what the command line asks for, with the ranks that make_ranks(replicas) gives.
-template <class MakeRanks>
-int run(int argc, char** argv, const MakeRanks& make_ranks) {
+int with_this_process(int replicas, const Work& work) {
+    ra::LocalRing alone;
+    return work({alone, alone, alone, replicas, {0, replicas}});
+}
+
+#ifdef RING_LM_WITH_MPI
+/// Throws ra::RingError where the ranks cannot be divided among the replicas.
+int with_processes(MPI_Comm all, int replicas, const Work& work) {
+    const ra::MpiGrid grid(all, replicas);
+    ra::MpiRing world(all), ring(grid.ring()), across(grid.across());
+    return work({world, ring, across, replicas, {grid.replica(), 1}});
+}
+#endif
+
+/// Does what the command line asks for, with the ranks that with_ranks(replicas, work) gives.
+int run(int argc, char** argv, const std::function<int(int, const Work&)>& with_ranks) {
     CLI::App app{"Trains and runs a byte-level language model whose attention is a ring of chunks"};
     app.require_subcommand(1);
     Job job;
@@ -180,8 +199,7 @@ int run(int argc, char** argv, const MakeRanks& make_ranks) {
         throw ra::Error(std::string(error.what()) + " (see ring_lm --help)");
     }
     if (job.threads > 0) ra::set_num_threads(job.threads);
-    ring_lm::Ranks ranks = make_ranks(job.replicas);
-    const int exit_code = job.run(ranks);
+    const int exit_code = with_ranks(job.replicas, job.run);
     ring_lm::require_output();
     return exit_code;
 }
@@ -191,11 +209,11 @@ int run(int argc, char** argv, const MakeRanks& make_ranks) {
 int main(int argc, char** argv) try {
     ring_lm::occupy_closed_streams();
     std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error as any other
-    if (!ring_lm::started_by_mpi())
-        return run(argc, argv, [](int replicas) { return ring_lm::Ranks(replicas); });
+    if (!ring_lm::started_by_mpi()) return run(argc, argv, with_this_process);
 #ifdef RING_LM_WITH_MPI
     return ra::mpi_main(argc, argv, [&](MPI_Comm world) {
-        return run(argc, argv, [&](int replicas) { return ring_lm::Ranks(world, replicas); });
+        return run(argc, argv,
+                   [&](int replicas, const Work& work) { return with_processes(world, replicas, work); });
     });
 #else
     throw ra::Error("started by mpirun, but built without MPI");

@@ -19,16 +19,7 @@ namespace ra = ring_attention;
 inline constexpr ra::LanguageOptions options{
     .vocabulary = 256, .hidden_size = 128, .num_heads = 4, .num_chunks = 8, .num_layers = 4, .dropout = 0.1f};
 
-constexpr ra::LanguageOptions with(ra::Layout layout) {
-    ra::LanguageOptions chosen = options;
-    chosen.layout = layout;
-    return chosen;
-}
-
-template <ra::Layout layout>
-using ModelOf = ra::LanguageModel<with(layout)>;
-
-using Model = ModelOf<ra::Layout::contiguous>;
+using Model = ra::LanguageModel<options>;
 
 /// Throws ra::Error unless every number of the model is finite.
 inline void require_finite(const auto& model, const std::string& whose) {
@@ -54,7 +45,7 @@ struct TrainedModel {
 /// Throws ra::Error where the file was not written by save_model.
 inline TrainedModel load_model(const std::filesystem::path& path) {
     const std::string context = ra::read_metadata(path, "context");
-    TrainedModel trained{{}, 0};
+    TrainedModel trained{ra::build<options>(), 0};
     const auto [end, error] =
         std::from_chars(context.data(), context.data() + context.size(), trained.context);
     if (error != std::errc() || end != context.data() + context.size() || trained.context < 1)

@@ -1,11 +1,16 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
+#include <span>
 #include <string>
+#include <vector>
 
-#include "process_ring.hpp"
+#include <ring_attention/ring_attention.hpp>
 
 namespace ring_lm {
+
+namespace ra = ring_attention;
 
 /// Whether mpirun, or another launcher of MPI programs, started this process.
 inline bool started_by_mpi() {
@@ -19,30 +24,41 @@ inline bool started_by_mpi() {
 /// different windows of each batch. Alone, a process is all replicas, one after the other; with others, it
 /// belongs to one. The bits depend on the number of replicas, but not on who computes them.
 struct Ranks {
-    ProcessRing world;   ///< all processes
-    ProcessRing ring;    ///< those of this replica
-    ProcessRing across;  ///< those at this place of the other replicas' rings
+    ra::RingReference world;   ///< all processes
+    ra::RingReference ring;    ///< those of this replica
+    ra::RingReference across;  ///< those at this place of the other replicas' rings
     int replicas;
     ra::IndexRange replicas_here;  ///< those that this process works for
 
-    /// One process.
-    explicit Ranks(int number_of_replicas)
-        : replicas(number_of_replicas), replicas_here{0, number_of_replicas} {}
-
-#ifdef RING_LM_WITH_MPI
-    /// Throws ra::RingError where the ranks cannot be divided among the replicas.
-    Ranks(MPI_Comm all, int number_of_replicas) : Ranks(all, ra::MpiGrid(all, number_of_replicas)) {}
-    Ranks(MPI_Comm all, const ra::MpiGrid& grid)
-        : world(all),
-          ring(grid.ring()),
-          across(grid.across()),
-          replicas(grid.replicas()),
-          replicas_here{grid.replica(), 1} {}
-#endif
-
     /// One rank speaks, and writes files.
-    bool speaks() const {
-        return world.rank() == 0;
+    bool speaks() const { return world.rank() == 0; }
+
+    /// The largest of the numbers that the ranks name, on all of them.
+    int largest(int number) const {
+        int so_far = number;
+        ra::sum_numbers_in_rank_order(world, std::span(&so_far, 1), [&](std::span<int> part, ra::Index) {
+            part[0] = std::max(part[0], number);
+        });
+        return so_far;
+    }
+
+    /// What every rank says, on rank 0; nothing elsewhere.
+    std::vector<std::string> gather(const std::string& text) const {
+        constexpr auto channel = ra::Channel::collective;
+        std::size_t size = text.size();
+        const auto size_bytes = std::as_writable_bytes(std::span(&size, 1));
+        if (world.rank() > 0) {
+            world.send(0, channel, size_bytes);
+            world.send(0, channel, std::as_bytes(std::span(text)));
+            return {};
+        }
+        std::vector<std::string> texts{text};
+        for (int from = 1; from < world.ranks(); ++from) {
+            world.receive(from, channel, size_bytes);
+            texts.emplace_back(size, '\0');
+            world.receive(from, channel, std::as_writable_bytes(std::span(texts.back())));
+        }
+        return texts;
     }
 };
 

@@ -34,7 +34,7 @@ inline const char* name_of(ra::Activity activity) {
 class Trace {
   public:
     /// Throws ra::FileError where the files could not be written, before any time is spent.
-    Trace(Ranks& ranks, const std::filesystem::path& path) : ranks_(ranks), path_(path) {
+    Trace(const Ranks& ranks, const std::filesystem::path& path) : ranks_(ranks), path_(path) {
         if (picture() == path_)
             throw ra::FileError(path.string() +
                                 " is the name of the picture beside the trace, expected another");
@@ -59,7 +59,7 @@ class Trace {
     /// All ranks call it, and the first one writes. Throws ra::FileError where it cannot.
     void write() {
         forget_evaluation();
-        const std::vector<std::string> of_ranks = ranks_.world.gather(as_text().dump());
+        const std::vector<std::string> of_ranks = ranks_.gather(as_text().dump());
         if (!ranks_.speaks()) return;
         nlohmann::json events = nlohmann::json::array();
         std::vector<nlohmann::json> ranks;
@@ -124,7 +124,7 @@ class Trace {
         draw(gantt, path);
     }
 
-    Ranks& ranks_;
+    const Ranks& ranks_;
     const std::filesystem::path path_;
     ra::Timeline timeline_;
     std::deque<std::vector<ra::TimelineEvent>> steps_;

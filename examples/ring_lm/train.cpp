@@ -43,10 +43,9 @@ void prepare_folder(const std::filesystem::path& out) {
 
 /// What one sees of a training: a line of progress, the loss curve, and in the end the weights and a digest.
 /// It is the same run on every rank, and told by one.
-template <ra::Layout layout>
 class TrainingRun {
   public:
-    TrainingRun(const TrainArguments& arguments, const SplitText& text, Ranks& ranks)
+    TrainingRun(const TrainArguments& arguments, const SplitText& text, const Ranks& ranks)
         : arguments_(arguments), text_(text), ranks_(ranks), trainer_(arguments, text.train, ranks) {}
 
     /// Returns the exit code.
@@ -63,7 +62,7 @@ class TrainingRun {
             loss_since_point_ += bits(loss);
             ++steps_since_point_;
             if (trace_) trace_->end_step();
-            signal = ranks_.world.largest(Interruption::signal());
+            signal = ranks_.largest(Interruption::signal());
             if ((step + 1) % arguments_.report_every == 0 || step + 1 == arguments_.steps || signal != 0)
                 report(step + 1);
             else if (line_.on_terminal())
@@ -88,7 +87,7 @@ class TrainingRun {
     int end(std::int64_t steps, int signal) {
         if (ranks_.speaks()) line_.end();
         save();
-        signal = std::max(signal, ranks_.world.largest(Interruption::signal()));
+        signal = std::max(signal, ranks_.largest(Interruption::signal()));
         Interruption::all_is_saved();
         if (signal != 0) {
             if (ranks_.speaks())
@@ -158,8 +157,8 @@ class TrainingRun {
 
     const TrainArguments& arguments_;
     SplitText text_;
-    Ranks& ranks_;
-    Trainer<layout> trainer_;
+    const Ranks& ranks_;
+    Trainer trainer_;
     std::optional<Trace> trace_;
     std::vector<LossPoint> points_;
     double loss_since_point_ = 0;
@@ -169,14 +168,9 @@ class TrainingRun {
     Stopwatch watch_;
 };
 
-template <ra::Layout layout>
-int train_with(const TrainArguments& arguments, const SplitText& text, Ranks& ranks) {
-    return TrainingRun<layout>(arguments, text, ranks).run();
-}
-
 }  // namespace
 
-int train(const TrainArguments& arguments, Ranks& ranks) {
+int train(const TrainArguments& arguments, const Ranks& ranks) {
     if (arguments.batch % ranks.replicas != 0)
         throw ra::Error(
             fmt::format("--batch {} and --replicas {}: the batch must be a multiple of the replicas",
@@ -184,14 +178,7 @@ int train(const TrainArguments& arguments, Ranks& ranks) {
     const TextFile file(arguments.data);
     const SplitText text = split(file, arguments.context);
     if (ranks.speaks()) prepare_folder(arguments.out);
-    switch (arguments.layout) {
-        case ra::Layout::contiguous:
-            return train_with<ra::Layout::contiguous>(arguments, text, ranks);
-        case ra::Layout::zigzag:
-            return train_with<ra::Layout::zigzag>(arguments, text, ranks);
-        default:
-            return train_with<ra::Layout::striped>(arguments, text, ranks);
-    }
+    return TrainingRun(arguments, text, ranks).run();
 }
 
 }  // namespace ring_lm

@@ -27,6 +27,6 @@ struct TrainArguments {
 ///
 /// When a rank gets SIGINT, SIGTERM or SIGHUP, all end after the step under way and write the files too.
 /// Returns the exit code: 0, or 128 + signal.
-int train(const TrainArguments& arguments, Ranks& ranks);
+int train(const TrainArguments& arguments, const Ranks& ranks);
 
 }  // namespace ring_lm

@@ -27,21 +27,24 @@ struct DropoutOfReplica {
 };
 
 /// A model in training, one step at a time.
-template <ra::Layout layout>
 class Trainer {
-  public:
-    using Model = ModelOf<layout>;
+    auto phase(const char* what, std::int64_t step) {
+        return ra::TimelineSpan(ranks_.ring.log().timeline, ra::Activity::phase, [what, step] {
+            return std::string(what) + " of step " + std::to_string(step + 1);
+        });
+    }
 
-    Trainer(const TrainArguments& arguments, const Text& text, Ranks& ranks)
+  public:
+    Trainer(const TrainArguments& arguments, const Text& text, const Ranks& ranks)
         : arguments_(arguments),
           text_(text),
           ranks_(ranks),
-          model_(ra::build<with(layout)>(arguments.seed)),
+          model_(initial(arguments)),
           gradient_(ra::zeros_like(model_)),
           optimiser_(model_),
           schedule_{arguments.learning_rate, std::max<std::int64_t>(1, arguments.steps / 20), arguments.steps,
                     0.05},
-          positions_(Model::share(ranks.ring, arguments.context).positions()) {
+          positions_(model_.share(ranks.ring, arguments.context).positions()) {
         if (ranks.replicas > 1 && ranks.replicas_here.count > 1) of_replica_.emplace(gradient_);
     }
 
@@ -77,6 +80,12 @@ class Trainer {
     double learning_rate(std::int64_t step) const { return schedule_(step); }
 
   private:
+    static Model initial(const TrainArguments& arguments) {
+        Model model = ra::build<options>(arguments.seed);
+        model.layout = arguments.layout;
+        return model;
+    }
+
     /// The loss of a replica's windows; its gradient replaces what was there.
     double replica_step(ra::Index replica, std::int64_t step, Model& gradient) {
         const ra::IndexRange windows = ra::divide(arguments_.batch, ranks_.replicas, replica);
@@ -100,15 +109,9 @@ class Trainer {
                                        sum);
     }
 
-    auto phase(const char* what, std::int64_t step) {
-        return ra::TimelineSpan(ranks_.ring.log().timeline, ra::Activity::phase, [what, step] {
-            return std::string(what) + " of step " + std::to_string(step + 1);
-        });
-    }
-
     const TrainArguments& arguments_;
     Text text_;
-    Ranks& ranks_;
+    const Ranks& ranks_;
     Model model_;
     Model gradient_;
     std::optional<Model> of_replica_;  // where this process works for several

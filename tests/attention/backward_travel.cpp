@@ -52,7 +52,7 @@ std::vector<Sent> travel(const TravelCase& c, const WhoSeesWhom& who,
             const Index all_heads = c.heads.batch_key_value_heads();
             int hop = 0;
             Index next_head = 0;  // at a hop, part by part
-            ra::detail::BackwardTravel<double, ra::ThreadRing>(ring, plan, own_views, own, d_own_views)
+            ra::detail::BackwardTravel<double>(ring, plan, own_views, own, d_own_views)
                 .run([&](const ra::detail::HopVisit& visit, const ra::IndexRange& heads,
                          const ra::KeyValues<const double>& visitors,
                          const ra::KeyValues<double>& gradients) {

@@ -208,7 +208,7 @@ TEST_CASE("ring attention layer: as exact at large scores, on several seats") {
         }
     ra::LocalRing ring;
     const ra::Share share = ra::share(ring, tokens, 3);
-    const ra::Pass<ra::LocalRing> pass{ring, share, 1, ra::KeepPatternReference{}};
+    const ra::Pass pass{ring, share, 1, ra::KeepPatternReference{}};
     Layer::Cache cache;
     Layer gradient = ra::zeros_like(layer);
     layer.forward(x, &cache, pass);

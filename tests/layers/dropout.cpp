@@ -115,7 +115,7 @@ TEST_CASE("dropout: what is kept is divided by 1 - rate, what is not is 0 even i
     ra::LocalRing ring;
     const ra::Share share(ra::ChunkLayout(3, 2), 0, 1);
     const Masks masks;
-    const ra::Pass<ra::LocalRing> pass{ring, share, 2, ra::KeepPatternReference(masks)};
+    const ra::Pass pass{ring, share, 2, ra::KeepPatternReference(masks)};
     ra::Matrix<double> x = ra::Matrix<double>::Constant(6, 4, 3.0);  // seat 0: 2 x 2 tokens, seat 1: 2 x 1
     x(0, 0) = std::nan("");                                          // batch 0, position 0: dropped
     const auto y = Quarter<ra::DropoutSite::attention>{}.forward(x, nullptr, pass);

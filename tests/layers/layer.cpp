@@ -55,7 +55,7 @@ void for_each_pass(const F& f) {
                         for (const auto layout :
                              {ra::Layout::contiguous, ra::Layout::zigzag, ra::Layout::striped}) {
                             const ra::Share share(ra::ChunkLayout(seq_len, num_seats, layout), rank, ranks);
-                            f(ra::Pass<ra::LocalRing>{ring, share, batch, ra::KeepPatternReference{}});
+                            f(ra::Pass{ring, share, batch, ra::KeepPatternReference{}});
                         }
                     }
 }
@@ -63,7 +63,7 @@ void for_each_pass(const F& f) {
 }  // namespace
 
 TEST_CASE("pass: the last rows are those of the sequence's last token, on the one rank that holds it") {
-    for_each_pass([](const ra::Pass<ra::LocalRing>& pass) {
+    for_each_pass([](const ra::Pass& pass) {
         const ra::Share& share = pass.share;
         const Index seq_len = share.layout().seq_len();
         const ra::List<Index> positions = share.positions();
@@ -85,7 +85,7 @@ TEST_CASE("pass: exactly one rank has the last rows") {
             for (int rank = 0; rank < ranks; ++rank) {
                 ra::LocalRing ring;
                 const ra::Share share(ra::ChunkLayout(seq_len, 5), rank, ranks);
-                const ra::Pass<ra::LocalRing> pass{ring, share, 2, {}};
+                const ra::Pass pass{ring, share, 2, {}};
                 holders += pass.last_rows(named_tokens(share, 2)).rows() > 0;
             }
             CHECK(holders == 1);
@@ -95,7 +95,7 @@ TEST_CASE("pass: exactly one rank has the last rows") {
 TEST_CASE("pass: every token is visited once, by its batch entry and position") {
     for (const int threads : {1, 3}) {
         const support::NumThreads working(threads);
-        for_each_pass([](const ra::Pass<ra::LocalRing>& pass) {
+        for_each_pass([](const ra::Pass& pass) {
             const ra::Matrix<double> tokens = named_tokens(pass.share, pass.batch);
             std::vector<std::atomic<int>> right(static_cast<std::size_t>(tokens.rows()));
             std::atomic<int> calls = 0;
@@ -113,7 +113,7 @@ TEST_CASE("pass: every token is visited once, by its batch entry and position") 
 TEST_CASE("pass: parts have numbers of their own, and the last one alone may leave out tokens") {
     ra::LocalRing ring;
     const ra::Share share(ra::ChunkLayout(7, 2), 0, 1);
-    const ra::Pass<ra::LocalRing> pass{ring, share, 3, {}, 5, true};
+    const ra::Pass pass{ring, share, 3, {}, 5, true};
     const auto first = pass.at_part(0, false), last = pass.at_part(1);
     CHECK(first.layer != last.layer);
     CHECK(first.layer != pass.layer);

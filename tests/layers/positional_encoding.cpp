@@ -16,7 +16,7 @@ TEST_CASE(
     "positional encoding: waves of the position in the sequence, whatever the seat and the batch entry") {
     ra::LocalRing ring;
     const ra::Share share(ra::ChunkLayout(7, 3), 0, 1);
-    const ra::Pass<ra::LocalRing> pass{ring, share, 2, {}};
+    const ra::Pass pass{ring, share, 2, {}};
     const ra::Matrix<double> x = ra::Matrix<double>::Zero(2 * 7, 4);
     const auto y = ra::PositionalEncoding<double, 4>{}.forward(x, nullptr, pass);
     for (ra::Index seat = 0; seat < 3; ++seat)

@@ -144,7 +144,7 @@ void check_against_operator(ra::AttentionOptions of_operator) {
     const ra::Share share(ra::ChunkLayout(seq_len, 1), 0, 1);
     for (const ra::Sequences& sequences :
          {ra::Sequences{}, ra::Sequences{.document_starts = {0, 4, 5}, .lengths = {9, 3}}}) {
-        const ra::Pass<ra::LocalRing> pass{ring, share, batch, {}, 0, false, &sequences};
+        const ra::Pass pass{ring, share, batch, {}, 0, false, &sequences};
         of_operator.document_starts = sequences.document_starts;
         of_operator.lengths = sequences.lengths;
         const Eigen::MatrixXd expected = by_operator<options>(layer, x, batch, of_operator);

@@ -18,7 +18,7 @@ namespace {
 using Block = ra::Block<double, ra::BlockOptions{.width = 6, .heads = 2, .dropout = 0.25f}>;
 using Body = ra::Sequential<ra::Dense<double, 4, 6>, ra::Gelu<double, 6>, ra::Stack<Block, 2>,
                             ra::Dense<double, 6, 3>>;
-using Model = ra::Model<Body, 3, ra::Output::all>;
+using Model = ra::Model<Body, ra::Output::all>;
 
 static_assert(ra::SequenceLayer<Body> && !ra::TokenLayer<Body>);
 static_assert(Body::in_width == 4 && Body::out_width == 3);

@@ -48,7 +48,7 @@ TEST_CASE("stack: dropout stands between the layers, not after the last") {
     ra::LocalRing ring;
     const ra::Share share(ra::ChunkLayout(1, 1), 0, 1);
     const Nothing masks;
-    const ra::Pass<ra::LocalRing> pass{ring, share, 1, ra::KeepPatternReference(masks)};
+    const ra::Pass pass{ring, share, 1, ra::KeepPatternReference(masks)};
     ra::Stack<ra::Dense<double, 4, 4>, 3, Between> stack;
     for (auto& layer : stack.layers) layer.bias.setOnes();
     const auto y = stack.forward(ra::Matrix<double>::Ones(1, 4), nullptr, pass);

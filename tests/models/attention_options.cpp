@@ -90,7 +90,7 @@ void check_ranks(const ra::Sequences& sequences) {
     const auto d_output = d_output_for<Model>(alone.output);
     for (int ranks = 2; ranks <= options.num_chunks; ++ranks)
         ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
-            const ra::Share share = Model::share(ring, 23);
+            const ra::Share share = model.share(ring, 23);
             const auto own = [&](const auto& whole) {
                 if constexpr (std::decay_t<decltype(whole)>::NumDimensions == 3)
                     return ra::tokens_of(whole, share);

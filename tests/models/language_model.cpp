@@ -20,16 +20,8 @@ namespace ra = ring_attention;
 
 namespace {
 
-constexpr ra::LanguageOptions options_for(ra::Layout layout) {
-    return {.vocabulary = 11,
-            .hidden_size = 12,
-            .num_heads = 2,
-            .num_chunks = 4,
-            .num_layers = 2,
-            .dropout = 0.2f,
-            .layout = layout};
-}
-constexpr ra::LanguageOptions options = options_for(ra::Layout::contiguous);
+constexpr ra::LanguageOptions options{
+    .vocabulary = 11, .hidden_size = 12, .num_heads = 2, .num_chunks = 4, .num_layers = 2, .dropout = 0.2f};
 using Model = ra::LanguageModel<options, double>;
 using Tokens = ra::Tensor<ra::Token, 2>;
 
@@ -61,25 +53,24 @@ Step<Model> step(const Model& model, const Tokens& tokens, const Tokens& targets
     return {result.loss, logits, gradient};
 }
 
-template <ra::Layout layout>
-void check_ranks() {
-    using LayoutModel = ra::LanguageModel<options_for(layout), double>;
-    const auto model = ra::build<options_for(layout), double>(2);
+void check_ranks(ra::Layout layout) {
+    Model model = ra::build<options, double>(2);
+    model.layout = layout;
     const Tokens tokens = some_tokens(0), targets = some_tokens(1);
     ra::LocalRing local;
-    const Step<LayoutModel> whole = step(model, tokens, targets, local);
+    const Step<Model> whole = step(model, tokens, targets, local);
     for (const int ranks : {1, 2, 3, 4}) {
         INFO(support::name_of(layout), ", ", ranks, " ranks");
-        std::vector<Step<LayoutModel>> steps(static_cast<std::size_t>(ranks), whole);
+        std::vector<Step<Model>> steps(static_cast<std::size_t>(ranks), whole);
         ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
-            const ra::Share share = LayoutModel::share(ring, seq_len);
+            const ra::Share share = model.share(ring, seq_len);
             const auto mine = [&](const Tokens& of) { return ra::tokens_of(of, share); };
             steps[std::size_t(ring.rank())] = step(model, mine(tokens), mine(targets), ring);
         });
         auto logits = whole.logits;
         logits.setZero();
         for (int rank = 0; rank < ranks; ++rank) {
-            const Step<LayoutModel>& of_rank = steps[std::size_t(rank)];
+            const Step<Model>& of_rank = steps[std::size_t(rank)];
             CHECK(of_rank.loss == whole.loss);
             ra::put_tokens(of_rank.logits,
                            ra::Share(ra::ChunkLayout(seq_len, options.num_chunks, layout), rank, ranks),
@@ -145,9 +136,7 @@ TEST_CASE("the loss's gradient is right for every parameter") {
 }
 
 TEST_CASE("loss, logits and gradient have the same bits on any number of ranks") {
-    check_ranks<ra::Layout::contiguous>();
-    check_ranks<ra::Layout::zigzag>();
-    check_ranks<ra::Layout::striped>();
+    for (const ra::Layout layout : support::every_layout) check_ranks(layout);
 }
 
 TEST_CASE("it learns a text by heart") {

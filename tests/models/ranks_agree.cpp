@@ -1,13 +1,17 @@
 // Ranks that do not have the same model or masks find out before anything travels, and replicas add up.
 
+#include <type_traits>
+
 #include <doctest/doctest.h>
 
+#include <ring_attention/io/weights.hpp>
 #include <ring_attention/models/build.hpp>
 #include <ring_attention/ring/thread/thread_ring.hpp>
 #include <ring_attention/sequence/scatter.hpp>
 
 #include "support/compare.hpp"
 #include "support/error_message.hpp"
+#include "support/temporary_folder.hpp"
 #include "support/tensors.hpp"
 
 namespace {
@@ -20,6 +24,12 @@ constexpr ra::Options options{.embed_dim = 4,
                               .num_chunks = 3,
                               .num_layers = 1,
                               .output = ra::Output::all};
+constexpr ra::Options other_seats = [] {
+    ra::Options other = options;
+    other.num_chunks = 5;
+    other.layout = ra::Layout::striped;
+    return other;
+}();
 constexpr ra::Options other_heads = [] {
     ra::Options other = options;
     other.num_heads = 1;
@@ -62,6 +72,56 @@ TEST_CASE("ranks agree: other options are found out, also those that no weight s
                           ra::build<options>(1)(x, ring);
                   }),
                   "rank 1 has other options");
+}
+
+static_assert(std::is_same_v<ra::SequenceModel<options>, ra::SequenceModel<other_seats>>);
+static_assert(!std::is_same_v<ra::SequenceModel<options>, ra::SequenceModel<other_heads>>);
+
+TEST_CASE("ranks agree: another number of chunks or layout, which no type shows, is found out and told") {
+    const auto model = ra::build<options>(1);
+    const auto on_rank_1 = [&](const auto& change) {
+        run([&](int rank, const auto& x, auto& ring) {
+            auto own = model;
+            if (rank == 1) change(own);
+            own(x, ring);
+        });
+    };
+    CHECK_NOTHROW(on_rank_1([](auto&) {}));
+    CHECK_REFUSES(on_rank_1([](auto& own) { own.num_chunks = 4; }), "rank 1 has num_chunks 4",
+                  "that of rank 0, 3");
+    CHECK_REFUSES(on_rank_1([](auto& own) { own.layout = ra::Layout::zigzag; }), "rank 1 has layout zigzag",
+                  "that of rank 0, contiguous");
+    CHECK_REFUSES(on_rank_1([](auto& own) { own.num_chunks = 0; }), "rank 1 has num_chunks 0");
+}
+
+TEST_CASE("seats: build sets what the options say, a gradient and a copy keep it, a file does not have it") {
+    const auto model = ra::build<other_seats>(1);
+    CHECK(model.num_chunks == 5);
+    CHECK(model.layout == ra::Layout::striped);
+    CHECK(ra::zeros_like(model).num_chunks == 5);
+    CHECK(ra::zeros_like(model).layout == ra::Layout::striped);
+    CHECK(model.share(ra::LocalRing(), 9) == ra::share<other_seats>(ra::LocalRing(), 9));
+    const ra::SequenceModel<options> made;
+    CHECK(made.num_chunks == 4);
+    CHECK(made.layout == ra::Layout::contiguous);
+
+    const TemporaryFolder folder;
+    ra::save(model, folder / "weights.safetensors");
+    auto loaded = ra::build<options>(2);
+    ra::load(loaded, folder / "weights.safetensors");
+    CHECK(loaded.num_chunks == 3);
+    CHECK(loaded.layout == ra::Layout::contiguous);
+    const auto x = tensors::normal<float, 3>({1, 9, 4}, 1);
+    CHECK(compare::largest_difference(loaded(x), model(x)) < 2e-6);
+    loaded.num_chunks = model.num_chunks;
+    loaded.layout = model.layout;
+    CHECK(compare::same_bits(loaded(x), model(x)));
+}
+
+TEST_CASE("seats: a model without any is refused") {
+    auto model = ra::build<options>(1);
+    model.num_chunks = 0;
+    CHECK_REFUSES(model(tensors::normal<float, 3>({1, 9, 4}, 1)), "num_chunks is 0", "at least 1");
 }
 
 TEST_CASE("ranks agree: other dropout is found out") {

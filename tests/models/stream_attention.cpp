@@ -31,7 +31,7 @@ constexpr ra::AttentionLayerOptions multi_query{.width = 4,
 
 using Body = ra::Sequential<ra::PositionalEncoding<double, 4>, ra::RingAttention<double, grouped>,
                             ra::RingAttention<double, near>, ra::RingAttention<double, multi_query>>;
-using Model = ra::Model<Body, 1, ra::Output::all>;
+using Model = ra::Model<Body, ra::Output::all>;
 using Stream = ra::Stream<Model>;
 
 constexpr double rounding = 1e-13;
@@ -46,7 +46,7 @@ ra::Index bytes(ra::Index batch, ra::Index tokens) {
 }
 
 Model random_model() {
-    Model model;
+    Model model{.body = {}, .num_chunks = 1};
     support::randomise(model);
     ra::for_each_parameter(model, [](std::string_view, auto& tensor) { tensor *= 0.5; });
     return model;

@@ -27,4 +27,4 @@ struct Own {
 
 using Body = ra::Sequential<ra::Identity<float, 4>, ra::Stack<Own, 2>>;
 
-static_assert(sizeof(ra::Stream<ra::Model<Body, 2, ra::Output::all>>) > 0);
+static_assert(sizeof(ra::Stream<ra::Model<Body, ra::Output::all>>) > 0);

@@ -108,7 +108,7 @@ class LayerCase {
     ra::LocalRing ring_;
     ra::Share share_;
     ra::Sequences sequences_;
-    ra::Pass<ra::LocalRing> pass_;
+    ra::Pass pass_;
     ra::Matrix<double> x_, d_y_;  // rows of all seats
 };
 

@@ -79,7 +79,7 @@ std::vector<ModelRun<Model>> run_on_ranks(int ranks, const Model& model,
                                           const Masks& masks = {}) {
     std::vector<ModelRun<Model>> runs{std::size_t(ranks)};
     ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
-        const ra::Share share = Model::share(ring, x.dimension(1));
+        const ra::Share share = model.share(ring, x.dimension(1));
         const auto own = [&](const auto& whole) { return ra::tokens_of(whole, share); };
         auto& run = runs[std::size_t(ring.rank())];
         if constexpr (Model::OutputTensor::NumDimensions == 3)

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include <ring_attention/ring/ring.hpp>
+#include <ring_attention/ring/ring_reference.hpp>
 
 namespace support {
 

@@ -203,8 +203,8 @@ class BackwardMeeting {
 
 /// Adds the gradients of dot(d_output, output) to those of `own`. Those of keys and values travel with them,
 /// and are added when they are at home again. sent: as for attend().
-template <class T, Ring R>
-void attend_backward(R& ring, const AttentionPlan& plan, const SeatGradientViews<T>& own,
+template <class T>
+void attend_backward(RingReference ring, const AttentionPlan& plan, const SeatGradientViews<T>& own,
                      const KeyValueMessage<T>& sent) {
     const List<RowVector<T>> dots = detail::row_dots<T>(plan, own);
     detail::add_sink_gradients<T>(plan, own, dots);
@@ -217,7 +217,7 @@ void attend_backward(R& ring, const AttentionPlan& plan, const SeatGradientViews
         const detail::HopVisit all{{detail::HopPhase::own_first, detail::HopPhase::own_last}, 0, true, true};
         return meet(all, {0, plan.heads.batch_key_value_heads()}, own.key_value, own.d_key_value);
     }
-    detail::BackwardTravel<T, R>(ring, plan, own.key_value, sent, own.d_key_value).run(meet);
+    detail::BackwardTravel<T>(ring, plan, own.key_value, sent, own.d_key_value).run(meet);
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -22,11 +22,11 @@ inline Index num_travelling_parts(const HeadShape& shape) {
 /// one: with four parts, what visits and what arrives takes 3 and 5/2 blocks of [tokens, width], where two
 /// whole messages each would take 8. A part of the rank's own gradients that leaves or comes home takes half
 /// a block more; while they wait at home they are where they are to be in the end.
-template <class T, Ring R>
+template <class T>
 class BackwardTravel {
   public:
     /// own: what the rank has at home; d_own: where its gradients are to be added.
-    BackwardTravel(R& ring, const AttentionPlan& plan, const KeyValues<const T>& own,
+    BackwardTravel(RingReference ring, const AttentionPlan& plan, const KeyValues<const T>& own,
                    const KeyValueMessage<T>& sent, const KeyValues<T>& d_own)
         : ring_(ring), plan_(plan), routes_(plan), own_(own), sent_(sent), d_own_(d_own) {
         const HeadShape& all = plan.heads;
@@ -57,14 +57,12 @@ class BackwardTravel {
     }
 
   private:
-    using Hop = decltype(std::declval<R&>().start_hop(HopMessages{}));
-
     /// Of one part, what visits this rank, and what is on its way here. Of the rank's own gradients, what is
     /// on its way from or to home.
     struct Travelling {
         KeyValueMessage<T> present{}, arriving{}, own{};
         bool own_returns = false;
-        std::optional<Hop> hop{};
+        std::optional<RingReference::Hop> hop{};
     };
     struct Part {
         IndexRange heads{};
@@ -166,7 +164,7 @@ class BackwardTravel {
         return KeyValues<const T>(views.begin(), views.end());
     }
 
-    R& ring_;
+    RingReference ring_;
     const AttentionPlan& plan_;
     const Routes routes_;
     const KeyValues<const T>& own_;

@@ -102,8 +102,8 @@ class QueriesSoFar {
 
 /// The queries of this rank's seats attend to the keys and values of all; `sent` are its own, as they travel
 /// (not needed on a ring of one rank).
-template <class T, Ring R>
-void attend(R& ring, const AttentionPlan& plan, const SeatQueries<T>& queries,
+template <class T>
+void attend(RingReference ring, const AttentionPlan& plan, const SeatQueries<T>& queries,
             const KeyValues<const T>& key_value, const KeyValueMessage<T>& sent,
             const SeatAttention<T>& result) {
     const List<detail::QueryPlace> places = detail::query_places(

@@ -7,7 +7,7 @@
 #include <ring_attention/attention/hop_order.hpp>
 #include <ring_attention/attention/message.hpp>
 #include <ring_attention/attention/routes.hpp>
-#include <ring_attention/ring/ring.hpp>
+#include <ring_attention/ring/ring_reference.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
@@ -20,7 +20,7 @@ struct HopVisit {
 };
 
 /// While it lives, this rank computes: to the timeline "seats 0-1 meet 4-5".
-auto compute_span(auto& ring, const AttentionPlan& plan, int hop) {
+inline auto compute_span(RingReference ring, const AttentionPlan& plan, int hop) {
     return TimelineSpan(ring.log().timeline, Activity::compute, [&plan, hop] {
         return "seats " + plan.queries.seats_text() + " meet " + plan.keys.of_neighbour(hop).seats_text();
     });
@@ -48,8 +48,8 @@ inline int last_hop_to_meet(const AttentionPlan& plan, const Routes& routes) {
 /// Brings to this rank, hop by hop, the keys and values of those ranks of which it sees any, its own first,
 /// and calls meet(HopVisit, KeyValues<const T>) when they are there; the next ones travel meanwhile. `own`
 /// are the rank's, `sent` the same as they travel; alone on the ring, it need not have them.
-template <class T, Ring R>
-void receive_messages(R& ring, const AttentionPlan& plan, const KeyValues<const T>& own,
+template <class T>
+void receive_messages(RingReference ring, const AttentionPlan& plan, const KeyValues<const T>& own,
                       const KeyValueMessage<T>& sent, auto&& meet) {
     const int ranks = ring.ranks();
     if (ranks == 1) return meet(HopVisit{{HopPhase::own_first, HopPhase::own_last}, 0, true, true}, own);

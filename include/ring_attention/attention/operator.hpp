@@ -39,9 +39,10 @@ using Terms = std::type_identity_t<AttentionTerms<T>>;
 
 /// The plan that all ranks agree on. Throws the same on all ranks, but where the shapes on one do not fit
 /// each other.
-template <class T, Ring R>
+template <class T>
 AttentionPlan plan_attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                             const AttentionOptions& options, const AttentionTerms<T>& terms, R& ring) {
+                             const AttentionOptions& options, const AttentionTerms<T>& terms,
+                             RingReference ring) {
     const auto &shape = q.dimensions(), &key_shape = k.dimensions();
     require_countable("q", shape);
     require_countable("k", key_shape);
@@ -109,9 +110,10 @@ Tensor<T, rank> zeros(const Eigen::DSizes<Index, rank>& shape) {
 /// of 1e9 in size in float, 1e17 in double, as the products q k^T are. Throws ShapeError where shapes do not
 /// fit, Error where an option does not, RingError where ranks differ in any of it or there are more ranks
 /// than seats.
-template <class T, Ring R>
+template <class T>
 AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                             const AttentionOptions& options, const detail::Terms<T>& terms, R& ring) {
+                             const AttentionOptions& options = {}, const detail::Terms<T>& terms = {},
+                             RingReference ring = LocalRing()) {
     const AttentionPlan plan = detail::plan_attention(q, k, v, options, terms, ring);
     const detail::OperatorInputs<T> inputs(q, k, v, terms, plan);
     AttentionResult<T> result{Tensor<T, 4>(q.dimension(0), q.dimension(1), q.dimension(2), v.dimension(3)),
@@ -126,26 +128,21 @@ AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const
     return result;
 }
 
-template <class T, Ring R>
-AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                             const AttentionOptions& options, R& ring) {
-    return attention<T>(q, k, v, options, {}, ring);
-}
-
 template <class T>
 AttentionResult<T> attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                             const AttentionOptions& options = {}, const detail::Terms<T>& terms = {}) {
-    LocalRing ring;
-    return attention<T>(q, k, v, options, terms, ring);
+                             const AttentionOptions& options, RingReference ring) {
+    return attention<T>(q, k, v, options, {}, ring);
 }
 
 /// Gradients of dot(d_output, attention(q, k, v, options, terms).output) with respect to q, k, v, bias and
 /// sinks; result is what attention() returned. Throws as attention() does.
-template <class T, Ring R>
+template <class T>
 AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tensor<T, 4>& q,
                                         const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                                        const AttentionResult<T>& result, const AttentionOptions& options,
-                                        const detail::Terms<T>& terms, R& ring) {
+                                        const AttentionResult<T>& result,
+                                        const AttentionOptions& options = {},
+                                        const detail::Terms<T>& terms = {},
+                                        RingReference ring = LocalRing()) {
     const std::array<Index, 4> output_shape{q.dimension(0), q.dimension(1), q.dimension(2), v.dimension(3)};
     require_shape("d_output", d_output.dimensions(), output_shape);
     require_shape("result.output", result.output.dimensions(), output_shape);
@@ -194,22 +191,12 @@ AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tens
     return gradient;
 }
 
-template <class T, Ring R>
-AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tensor<T, 4>& q,
-                                        const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                                        const AttentionResult<T>& result, const AttentionOptions& options,
-                                        R& ring) {
-    return attention_backward<T>(d_output, q, k, v, result, options, {}, ring);
-}
-
 template <class T>
 AttentionGradient<T> attention_backward(const Tensor<T, 4>& d_output, const Tensor<T, 4>& q,
                                         const Tensor<T, 4>& k, const Tensor<T, 4>& v,
-                                        const AttentionResult<T>& result,
-                                        const AttentionOptions& options = {},
-                                        const detail::Terms<T>& terms = {}) {
-    LocalRing ring;
-    return attention_backward<T>(d_output, q, k, v, result, options, terms, ring);
+                                        const AttentionResult<T>& result, const AttentionOptions& options,
+                                        RingReference ring) {
+    return attention_backward<T>(d_output, q, k, v, result, options, {}, ring);
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

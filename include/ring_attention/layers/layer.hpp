@@ -9,6 +9,7 @@
 #include <ring_attention/kernels/rows.hpp>
 #include <ring_attention/layers/keep_patterns.hpp>
 #include <ring_attention/ring/local_ring.hpp>
+#include <ring_attention/ring/ring_reference.hpp>
 #include <ring_attention/sequence/activations.hpp>
 #include <ring_attention/sequence/sequences.hpp>
 
@@ -43,9 +44,8 @@ Matrix<T> last_token_rows(const Matrix<T>& rows, const auto& share, Index batch)
 }  // namespace detail
 
 /// What all layers of one pass through a model share.
-template <Ring R>
 struct Pass {
-    R& ring;
+    RingReference ring;
     const Share& share;
     Index batch;
     KeepPatternReference keep_patterns;  ///< of dropout in training, or none
@@ -133,8 +133,7 @@ concept TokenLayer = Visitable<L> && std::copyable<L> && std::default_initializa
 template <class L>
 concept SequenceLayer = Visitable<L> && std::copyable<L> && std::default_initializable<typename L::Cache> &&
     requires(const L& layer, Matrix<typename L::Scalar> x, typename L::Cache* cache,
-             const typename L::Cache& filled, const SeatGradients<L>& gradients,
-             const Pass<LocalRing>& pass) {
+             const typename L::Cache& filled, const SeatGradients<L>& gradients, const Pass& pass) {
     { L::in_width } -> std::convertible_to<Index>;
     { L::out_width } -> std::convertible_to<Index>;
     { layer.forward(x, cache, pass) } -> std::same_as<Matrix<typename L::Scalar>>;

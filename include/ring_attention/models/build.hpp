@@ -10,15 +10,11 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// [batch, seq_len, embed_dim] => the shape of options.output.
 template <Options options, class T = float>
-using SequenceModel =
-    Model<SequenceBody<detail::Checked<options>::of_layers, T>, detail::Checked<options>::options.num_chunks,
-          detail::Checked<options>::options.output, detail::Checked<options>::options.layout>;
+using SequenceModel = Model<SequenceBody<detail::Checked<options>::of_layers, T>, options.output>;
 
 /// Tokens [batch, seq_len] => logits [batch, seq_len, vocabulary].
 template <LanguageOptions options, class T = float>
-using LanguageModel = Model<LanguageBody<detail::CheckedLanguage<options>::of_layers, T>,
-                            detail::CheckedLanguage<options>::options.num_chunks, Output::all,
-                            detail::CheckedLanguage<options>::options.layout>;
+using LanguageModel = Model<LanguageBody<detail::CheckedLanguage<options>::of_layers, T>, Output::all>;
 
 namespace detail {
 
@@ -45,19 +41,29 @@ void initialise(Model& model, std::uint64_t seed) {
     detail::initialise_parts(model, random, stream);
 }
 
-/// auto model = build<options>(); build<options, double>(seed)
-template <Options options, class T = float>
-SequenceModel<options, T> build(std::uint64_t seed = 0) {
-    SequenceModel<options, T> model;
+namespace detail {
+
+/// With what the options say beyond the type.
+template <class Model>
+Model built(const auto& options, std::uint64_t seed) {
+    Model model;
+    model.num_chunks = options.num_chunks;
+    model.layout = options.layout;
     initialise(model, seed);
     return model;
 }
 
+}  // namespace detail
+
+/// auto model = build<options>(); build<options, double>(seed)
+template <Options options, class T = float>
+SequenceModel<options, T> build(std::uint64_t seed = 0) {
+    return detail::built<SequenceModel<options, T>>(options, seed);
+}
+
 template <LanguageOptions options, class T = float>
 LanguageModel<options, T> build(std::uint64_t seed = 0) {
-    LanguageModel<options, T> model;
-    initialise(model, seed);
-    return model;
+    return detail::built<LanguageModel<options, T>>(options, seed);
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

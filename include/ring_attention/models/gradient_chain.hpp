@@ -26,8 +26,9 @@ JoinedSpan<T> joined_parameters(Model& model) {
 /// Runs backward(SeatGradients) so that `gradient` ends, on every rank, as rank 0's plus the contributions of
 /// seats 0, 1, 2, ... in this order. Rank 0 begins the chain and adds in place; the others keep what each of
 /// their seats adds apart until the sum so far arrives.
-template <Visitable Model, Ring R>
-void add_seat_gradients(Model& gradient, R& ring, const Share& share, Index batch, auto&& backward) {
+template <Visitable Model>
+void add_seat_gradients(Model& gradient, RingReference ring, const Share& share, Index batch,
+                        auto&& backward) {
     using T = typename Model::Scalar;
     const auto num_seats = std::size_t(share.num_seats());
     std::vector<Model> apart(ring.rank() == 0 ? 0 : num_seats, zeros_like(gradient));
@@ -44,8 +45,8 @@ void add_seat_gradients(Model& gradient, R& ring, const Share& share, Index batc
 
 /// Replaces each rank's gradient by the sum of all, in the order of the ranks. For replicas of a model, which
 /// have trained on parts of a batch: here a rank is a replica.
-template <Visitable Model, Ring R>
-void add_over_ranks(R& ring, Model& gradient) {
+template <Visitable Model>
+void add_over_ranks(RingReference ring, Model& gradient) {
     using T = typename Model::Scalar;
     List<JoinedSpan<const T>> contributions;
     const Model& own = gradient;

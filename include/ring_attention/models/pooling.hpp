@@ -14,8 +14,8 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// [batch, width], the same on every rank: the last timestep, or the mean over the timesteps, summed in order
 /// seat by seat. `last` are the rows of the last token on the rank that holds it.
-template <class T, Ring R>
-Matrix<T> pool_last(const Matrix<T>& last, Index batch, Index width, R& ring) {
+template <class T>
+Matrix<T> pool_last(const Matrix<T>& last, Index batch, Index width, RingReference ring) {
     List<JoinedSpan<const T>> contributions;
     if (last.rows() > 0) contributions.push_back(detail::numbers_of(last));
     Matrix<T> pooled = Matrix<T>::Zero(batch, width);
@@ -38,9 +38,9 @@ Matrix<T> last_true_rows(const Matrix<T>& rows, Index batch, const Share& share,
     return last;
 }
 
-template <class T, Ring R>
+template <class T>
 Matrix<T> pool_mean(const Matrix<T>& rows, Index batch, Index width, const Share& share,
-                    const Sequences& sequences, R& ring) {
+                    const Sequences& sequences, RingReference ring) {
     const Index seq_len = share.layout().seq_len();
     List<Matrix<T>> sums;
     for (Index seat = 0; seat < share.num_seats(); ++seat) {

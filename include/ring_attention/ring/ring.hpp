@@ -65,13 +65,4 @@ concept Ring = requires(R& ring, const HopMessages& messages, std::span<std::byt
     { ring.log() } -> std::same_as<RingLog&>;
 };
 
-/// sum_in_rank_order() for numbers: add(part, first) gets a run of the numbers and the index of its first.
-template <class T, Ring R>
-void sum_numbers_in_rank_order(R& ring, std::span<T> sums, auto&& add) {
-    ring.sum_in_rank_order(std::as_writable_bytes(sums), [&](std::span<std::byte> part, std::size_t offset) {
-        add(std::span<T>(reinterpret_cast<T*>(part.data()), part.size() / sizeof(T)),
-            Index(offset / sizeof(T)));
-    });
-}
-
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

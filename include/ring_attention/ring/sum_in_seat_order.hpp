@@ -5,7 +5,7 @@
 #include <utility>
 
 #include <ring_attention/core/memory.hpp>
-#include <ring_attention/ring/ring.hpp>
+#include <ring_attention/ring/ring_reference.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
@@ -48,8 +48,8 @@ class JoinedSpan {
 
 /// Adds to rank 0's total what the seats contribute, seat 0 first, and gives the result to every rank. Each
 /// rank names what its own seats contribute, in seat order; each contribution has the size of the total.
-template <class T, Ring R>
-void add_in_seat_order(R& ring, const JoinedSpan<T>& total, const List<JoinedSpan<const T>>& contributions) {
+template <class T>
+void add_in_seat_order(RingReference ring, const JoinedSpan<T>& total, const List<JoinedSpan<const T>>& contributions) {
     List<T> sums(total.size());
     total.for_each_run(0, total.size(), [&](std::span<T> run, std::size_t offset) {
         std::copy(run.begin(), run.end(), sums.begin() + std::ptrdiff_t(offset));

@@ -7,7 +7,7 @@
 #include <ring_attention/core/fingerprint.hpp>
 #include <ring_attention/core/memory.hpp>
 #include <ring_attention/core/types.hpp>
-#include <ring_attention/ring/ring.hpp>
+#include <ring_attention/ring/ring_reference.hpp>
 #include <ring_attention/sequence/share.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
@@ -46,9 +46,8 @@ inline std::string disagreement(Index rank, const Agreed& on, Index value, Index
 /// Finds the whole sequence from what each rank holds. Throws an error that is the same on every rank:
 /// RingError where the ranks do not have alike what they must, ShapeError where the tokens they hold are not
 /// those of a Share of `num_chunks` seats.
-template <Ring R>
-Share agree_on_share(R& ring, Index num_chunks, Layout chunk_layout, Index local_tokens,
-                     std::initializer_list<Agreed> others) {
+inline Share agree_on_share(RingReference ring, Index num_chunks, Layout chunk_layout, Index local_tokens,
+                            std::initializer_list<Agreed> others) {
     List<Agreed> agreed{
         {"num_chunks", num_chunks},
         {"layout", Index(chunk_layout), [](Index which) -> std::string { return name_of(Layout(which)); }}};

@@ -6,6 +6,7 @@
 #include <string>
 
 #include <ring_attention/core/tensor.hpp>
+#include <ring_attention/ring/ring_reference.hpp>
 #include <ring_attention/sequence/share.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
@@ -69,57 +70,47 @@ void put_tokens(const Tensor<T, rank>& part, const Share& share, Tensor<T, rank>
         });
 }
 
-/// A ring whose ranks can send to each other, and not to their neighbours only.
-template <class R>
-concept MessageRing = Ring<R> &&
-    requires(R& ring, std::span<const std::byte> sent, std::span<std::byte> received) {
-    ring.send(0, Channel::collective, sent);
-    ring.receive(0, Channel::collective, received);
-};
-
 /// Gives every rank its tokens of what rank 0 has (the others' `whole` is not looked at).
-template <class T, int rank, Ring R>
-Tensor<T, rank> scatter(R& ring, const Tensor<T, rank>& whole, const Share& share, std::size_t axis = 1) {
-    if constexpr (MessageRing<R>) {
-        auto extents = whole.dimensions();
-        const auto extents_bytes = std::as_writable_bytes(std::span(extents));
-        if (ring.rank() > 0) {
-            ring.receive(0, Channel::collective, extents_bytes);
-            extents[axis] = Eigen::Index(share.num_tokens());
-            Tensor<T, rank> part(extents);
-            ring.receive(0, Channel::collective, std::as_writable_bytes(detail::numbers_of(part)));
-            return part;
-        }
-        for (int to = 1; to < ring.ranks(); ++to) {
-            const Tensor<T, rank> part = tokens_of(whole, share.of_neighbour(to), axis);
-            ring.send(to, Channel::collective, extents_bytes);
-            ring.send(to, Channel::collective, std::as_bytes(detail::numbers_of(part)));
-        }
+template <class T, int rank>
+Tensor<T, rank> scatter(RingReference ring, const Tensor<T, rank>& whole, const Share& share,
+                        std::size_t axis = 1) {
+    auto extents = whole.dimensions();
+    const auto extents_bytes = std::as_writable_bytes(std::span(extents));
+    if (ring.rank() > 0) {
+        ring.receive(0, Channel::collective, extents_bytes);
+        extents[axis] = Eigen::Index(share.num_tokens());
+        Tensor<T, rank> part(extents);
+        ring.receive(0, Channel::collective, std::as_writable_bytes(detail::numbers_of(part)));
+        return part;
+    }
+    for (int to = 1; to < ring.ranks(); ++to) {
+        const Tensor<T, rank> part = tokens_of(whole, share.of_neighbour(to), axis);
+        ring.send(to, Channel::collective, extents_bytes);
+        ring.send(to, Channel::collective, std::as_bytes(detail::numbers_of(part)));
     }
     return tokens_of(whole, share, axis);
 }
 
 /// The whole on rank 0, of what each rank has; nothing elsewhere.
-template <class T, int rank, Ring R>
-Tensor<T, rank> gather(R& ring, const Tensor<T, rank>& part, const Share& share, std::size_t axis = 1) {
+template <class T, int rank>
+Tensor<T, rank> gather(RingReference ring, const Tensor<T, rank>& part, const Share& share,
+                       std::size_t axis = 1) {
     auto extents = part.dimensions();
     detail::require_tokens("the part", extents, axis, share.num_tokens());
-    if constexpr (MessageRing<R>)
-        if (ring.rank() > 0) {
-            ring.send(0, Channel::collective, std::as_bytes(detail::numbers_of(part)));
-            return {};
-        }
+    if (ring.rank() > 0) {
+        ring.send(0, Channel::collective, std::as_bytes(detail::numbers_of(part)));
+        return {};
+    }
     extents[axis] = Eigen::Index(share.layout().seq_len());
     Tensor<T, rank> whole(extents);
     put_tokens(part, share, whole, axis);
-    if constexpr (MessageRing<R>)
-        for (int from = 1; from < ring.ranks(); ++from) {
-            const Share theirs = share.of_neighbour(from);
-            extents[axis] = Eigen::Index(theirs.num_tokens());
-            Tensor<T, rank> other(extents);
-            ring.receive(from, Channel::collective, std::as_writable_bytes(detail::numbers_of(other)));
-            put_tokens(other, theirs, whole, axis);
-        }
+    for (int from = 1; from < ring.ranks(); ++from) {
+        const Share theirs = share.of_neighbour(from);
+        extents[axis] = Eigen::Index(theirs.num_tokens());
+        Tensor<T, rank> other(extents);
+        ring.receive(from, Channel::collective, std::as_writable_bytes(detail::numbers_of(other)));
+        put_tokens(other, theirs, whole, axis);
+    }
     return whole;
 }
 

@@ -14,6 +14,7 @@
 #include <ring_attention/kernels/rows.hpp>
 #include <ring_attention/layers/embedding.hpp>
 #include <ring_attention/ring/local_ring.hpp>
+#include <ring_attention/ring/ring_reference.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI {
@@ -60,8 +61,9 @@ double token_cross_entropy(const T* logits, Index vocabulary, Token target, T* d
 /// seq_len, vocabulary]; targets: [batch, seq_len], 0 ... vocabulary - 1 or ignored_target. The sum is exact,
 /// so it is the same whichever rank has which tokens. Throws ShapeError or Error where the targets do not
 /// fit.
-template <class T, Ring R>
-CrossEntropy<T> cross_entropy(const Tensor<T, 3>& logits, const Tensor<Token, 2>& targets, R& ring) {
+template <class T>
+CrossEntropy<T> cross_entropy(const Tensor<T, 3>& logits, const Tensor<Token, 2>& targets,
+                              RingReference ring = LocalRing()) {
     detail::check_targets(logits, targets);
     const Index batch = logits.dimension(0), tokens = logits.dimension(1), vocabulary = logits.dimension(2);
     CrossEntropy<T> result{0, 0, Tensor<T, 3>(batch, tokens, vocabulary), Tensor<double, 2>(batch, tokens)};
@@ -92,12 +94,6 @@ CrossEntropy<T> cross_entropy(const Tensor<T, 3>& logits, const Tensor<Token, 2>
     const T scale = T(1 / double(total.count));
     for (Index i = 0; i < result.d_logits.size(); ++i) result.d_logits.data()[i] *= scale;
     return result;
-}
-
-template <class T>
-CrossEntropy<T> cross_entropy(const Tensor<T, 3>& logits, const Tensor<Token, 2>& targets) {
-    LocalRing ring;
-    return cross_entropy(logits, targets, ring);
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ring_attention/core/tensor.hpp>
+#include <ring_attention/ring/ring_reference.hpp>
 #include <ring_attention/sequence/share.hpp>
 #include <ring_attention/training/cross_entropy.hpp>
 
@@ -9,8 +10,7 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 /// The targets of a language model: after each token of this rank, [batch, tokens], the one that follows it
 /// in the sequence, which may be at home on another rank; after the last of all, ignored_target. Throws
 /// ShapeError where the tokens are not those of the share.
-template <Ring R>
-Tensor<Token, 2> next_tokens(const Tensor<Token, 2>& tokens, const Share& share, R& ring) {
+inline Tensor<Token, 2> next_tokens(const Tensor<Token, 2>& tokens, const Share& share, RingReference ring) {
     const Index batch = tokens.dimension(0), seq_len = share.layout().seq_len();
     require_shape("tokens", tokens.dimensions(), std::array<Index, 2>{batch, share.num_tokens()});
     require_countable("tokens", tokens.dimensions());
