@@ -74,7 +74,7 @@ void gelu(benchmark::State& state) {
 }
 
 void feed_forward(benchmark::State& state) {
-    const auto layer = initialised<ra::FeedForward<float, width, inner>>();
+    const auto layer = initialised<ra::FeedForward<float, ra::FeedForwardOptions{width, inner}>>();
     const auto x = bench::random<Matrix>(tokens, width);
     bench::measure_against_peak(state, 2 * bench::dense_flops(tokens, width, inner), copies_of(x),
                                 forward_of(layer));

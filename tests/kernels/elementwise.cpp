@@ -11,6 +11,8 @@
 
 #include <ring_attention/kernels/elementwise.hpp>
 
+#include "support/positions.hpp"
+
 namespace ra = ring_attention;
 namespace detail = ra::detail;
 using ra::Index;
@@ -36,24 +38,6 @@ std::vector<T> steps(T from, T to, int count) {
 template <class T>
 auto bits(T number) {
     return std::bit_cast<std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>>(number);
-}
-
-/// apply(x, y, n) on arrays of every small length, from every address: the same number must give the same
-/// bits as alone.
-template <class T>
-void check_positions(auto&& apply) {
-    std::vector<T> x = steps<T>(T(-9), T(9), 90), alone(x.size());
-    x[7] = std::numeric_limits<T>::quiet_NaN();
-    for (std::size_t i = 0; i < x.size(); ++i) apply(&x[i], &alone[i], 1);
-    for (Index first = 0; first < 20; ++first)
-        for (Index n = 0; first + n <= Index(x.size()); ++n) {
-            std::vector<T> y(x.size() + 1, T(77));
-            apply(x.data() + first, y.data() + 1, n);
-            for (Index i = 0; i < n; ++i)
-                REQUIRE(bits(y[std::size_t(i + 1)]) == bits(alone[std::size_t(first + i)]));
-            REQUIRE(y[0] == 77);
-            if (n < Index(x.size())) REQUIRE(y[std::size_t(n + 1)] == 77);
-        }
 }
 
 /// Whether fma rounds once: (1 + e) (1 - e) - 1 is -e^2, which is lost where the product is rounded first.
@@ -117,9 +101,9 @@ TEST_CASE_TEMPLATE("gelu_backward: scales with dy, also in place", T, float, dou
 }
 
 TEST_CASE_TEMPLATE("equal numbers give equal bits wherever they stand", T, float, double) {
-    check_positions<T>([](const T* x, T* y, Index n) { detail::gelu<T>(x, y, n); });
-    check_positions<T>([](const T* x, T* y, Index n) { detail::gelu_backward<T>(x, x, y, n); });
-    check_positions<T>([](const T* x, T* y, Index n) { detail::exp_shifted<T>(x, T(0.3), y, n); });
+    support::check_positions<T>([](const T* x, T* y, Index n) { detail::gelu<T>(x, y, n); });
+    support::check_positions<T>([](const T* x, T* y, Index n) { detail::gelu_backward<T>(x, x, y, n); });
+    support::check_positions<T>([](const T* x, T* y, Index n) { detail::exp_shifted<T>(x, T(0.3), y, n); });
 }
 
 TEST_CASE_TEMPLATE("exp_shifted: values, their sum, in place", T, float, double) {

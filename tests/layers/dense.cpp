@@ -1,3 +1,7 @@
+#include <string>
+#include <string_view>
+#include <vector>
+
 #include <doctest/doctest.h>
 
 #include <ring_attention/layers/dense.hpp>
@@ -12,6 +16,7 @@ TEST_CASE("dense: finite differences") {
     support::check_layer<ra::Dense<double, 3, 7>>({.batch = 1, .seq_len = 7, .num_seats = 3});
     support::check_layer<ra::Dense<double, 1, 1>>({.batch = 1, .seq_len = 1, .num_seats = 2});
     support::check_layer<ra::Dense<double, 4, 2>>({.batch = 1, .seq_len = 70, .num_seats = 1});
+    support::check_layer<ra::Dense<double, 5, 3, false>>({.batch = 2, .seq_len = 4, .num_seats = 2});
 }
 
 TEST_CASE_TEMPLATE("dense: x kernel + bias, every row for itself", T, float, double) {
@@ -30,4 +35,18 @@ TEST_CASE("dense: begins at 0") {
     const ra::Dense<float, 3, 2> dense;
     CHECK((dense.kernel.rows() == 3 && dense.kernel.cols() == 2 && dense.bias.size() == 2));
     CHECK((dense.kernel.isZero(0) && dense.bias.isZero(0)));
+}
+
+TEST_CASE("dense: without a bias there is no such parameter, and nothing is added") {
+    ra::Dense<float, 3, 2, false> dense;
+    support::randomise(dense);
+    std::vector<std::string> names;
+    ra::for_each_parameter(dense, [&](std::string_view name, auto&) { names.emplace_back(name); });
+    CHECK(names == std::vector<std::string>{"kernel"});
+    CHECK(ra::parameter_count(dense) == 6);
+
+    ra::Dense<float, 3, 2> with_0;
+    with_0.kernel = dense.kernel;
+    ra::Matrix<float> x = support::normal_matrix(5, 3, 1).cast<float>();
+    CHECK(compare::same_bits(dense.forward(x, nullptr), with_0.forward(x, nullptr)));
 }

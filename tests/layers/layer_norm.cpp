@@ -11,6 +11,8 @@ TEST_CASE("layer norm: finite differences") {
     support::check_layer<ra::LayerNorm<double, 5>>({.batch = 2, .seq_len = 3, .num_seats = 1});
     support::check_layer<ra::LayerNorm<double, 8>>({.batch = 1, .seq_len = 7, .num_seats = 3});
     support::check_layer<ra::LayerNorm<double, 1>>({.batch = 1, .seq_len = 2, .num_seats = 1});
+    support::check_layer<ra::LayerNorm<double, 5, ra::NormOptions{ra::NormKind::layer, 0.5f}>>(
+        {.batch = 2, .seq_len = 2});
 }
 
 TEST_CASE_TEMPLATE("layer norm: agrees with its definition, near 0 and far from it", T, float, double) {
@@ -39,6 +41,17 @@ TEST_CASE_TEMPLATE("layer norm: a constant row gives beta, a tiny one counts eps
     const R h = std::sqrt(1e-5L);
     const std::vector<R> row{h, -h, h, -h};
     support::check_forward(norm, row, oracle::layer_norm(row, gamma, beta), 1e-6);
+}
+
+TEST_CASE("layer norm: epsilon is an option, and is meant as it is written") {
+    using R = long double;
+    ra::LayerNorm<double, 4, ra::NormOptions{ra::NormKind::layer, 1e-12f}> norm;
+    support::randomise(norm);
+    const std::vector<R> row{1e-6L, -1e-6L, 1e-6L, -1e-6L};
+    support::check_forward(
+        norm, row,
+        oracle::layer_norm(row, inputs::widen<R>(norm.gamma), inputs::widen<R>(norm.beta), R(1e-12L)), 1e-14);
+    static_assert(ra::LayerNorm<float, 4>::epsilon == 1e-5);
 }
 
 TEST_CASE("layer norm: begins as gamma 1, beta 0") {

@@ -9,7 +9,12 @@ namespace ra = ring_attention;
 #endif
 
 constexpr ra::AttentionLayerOptions options = [] {
-    ra::AttentionLayerOptions changed{.width = 8, .heads = 4, .key_value_heads = 2};
+    ra::AttentionLayerOptions changed{
+        .width = 8,
+        .heads = 4,
+        .key_value_heads = 2,
+        .query_key_norm = true,
+        .rotary = {.on = true, .scaling = ra::RotaryScaling::llama3, .factor = 8}};
     changed.CHANGE;
     return changed;
 }();

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include <ring_attention/core/types.hpp>
+#include <ring_attention/kernels/map_numbers.hpp>
 #include <ring_attention/kernels/reduce.hpp>
 #include <ring_attention/kernels/simd.hpp>
 #include <ring_attention/kernels/vector_math.hpp>
@@ -10,8 +11,7 @@
 RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
-// Functions over n contiguous numbers. Equal inputs give equal bits, wherever they stand among the n: the
-// last few go through the same vector code as the others.
+// Functions over n contiguous numbers (map_numbers.hpp).
 
 /// y = exp(x - shift); exp(-infinity) is exactly 0. y may be x. Returns the sum of y, in an order that
 /// depends on n alone.
@@ -34,34 +34,29 @@ T exp_shifted(const T* x, T shift, T* y, Index n) {
 /// y += x.
 template <Real T>
 void add(const T* x, T* y, Index n) {
-    constexpr Index width = Simd<T>::width;
-    Index i = 0;
-    for (; i + width <= n; i += width) (Simd<T>::load(y + i) + Simd<T>::load(x + i)).store(y + i);
-    if (i < n) store_partial(load_partial(y + i, n - i) + load_partial(x + i, n - i), y + i, n - i);
+    map_numbers(y, x, y, n, [](Simd<T> a, Simd<T> b) { return a + b; });
+}
+
+/// y *= x.
+template <Real T>
+void multiply_by(const T* x, T* y, Index n) {
+    map_numbers(y, x, y, n, [](Simd<T> a, Simd<T> b) { return a * b; });
 }
 
 /// GELU in its exact form, y = x Phi(x) with Phi(x) = (1 + erf(x / sqrt 2)) / 2 (Hendrycks, Gimpel 2016,
 /// 1606.08415). y may be x.
 template <Real T>
 void gelu(const T* x, T* y, Index n) {
-    const auto value = [](Simd<T> a) { return a * normal_distribution(a).cumulative; };
-    constexpr Index width = Simd<T>::width;
-    Index i = 0;
-    for (; i + width <= n; i += width) value(Simd<T>::load(x + i)).store(y + i);
-    if (i < n) store_partial(value(load_partial(x + i, n - i)), y + i, n - i);
+    map_numbers(x, y, n, [](Simd<T> a) { return a * normal_distribution(a).cumulative; });
 }
 
 /// dx = dy (Phi(x) + x phi(x)), phi the density of the standard normal. dx may be dy.
 template <Real T>
 void gelu_backward(const T* x, const T* dy, T* dx, Index n) {
-    const auto value = [](Simd<T> a, Simd<T> da) {
+    map_numbers(x, dy, dx, n, [](Simd<T> a, Simd<T> da) {
         const auto normal = normal_distribution(a);
         return da * fma(a * Simd<T>(T(0.39894228040143267794)), normal.gaussian, normal.cumulative);
-    };
-    constexpr Index width = Simd<T>::width;
-    Index i = 0;
-    for (; i + width <= n; i += width) value(Simd<T>::load(x + i), Simd<T>::load(dy + i)).store(dx + i);
-    if (i < n) store_partial(value(load_partial(x + i, n - i), load_partial(dy + i, n - i)), dx + i, n - i);
+    });
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

@@ -65,19 +65,38 @@ template <Real T>
     return fma(x, Simd<T>(factor), round) - round;
 }
 
+/// exp x as a number near 1 and a power of two in two steps: in one it may be out of range where factor exp x
+/// is not.
+template <Real T>
+struct ExpParts {
+    Simd<T> fraction, first_power, second_power;
+
+    [[gnu::always_inline]] Simd<T> value() const { return fraction * first_power * second_power; }
+    /// factor exp x, rounded no more than once where it is subnormal.
+    [[gnu::always_inline]] Simd<T> times(Simd<T> factor) const {
+        return factor * fraction * first_power * second_power;
+    }
+};
+
+/// x = n ln 2 + r with n whole and |r| <= ln(2) / 2; exp x = 2^n exp r (Cody, Waite 1980). x is between
+/// `lowest` and `highest`, or not much outside.
+template <Real T>
+[[gnu::always_inline]] inline ExpParts<T> exp_parts(Simd<T> x) {
+    using Constants = ExpConstants<T>;
+    const Simd<T> n = round_scaled(x, T(1.442695040888963407359925));
+    const Simd<T> r = fma(n, Simd<T>(-Constants::ln2_low), fma(n, Simd<T>(-Constants::ln2_high), x));
+    const Simd<T> fraction = fma(r * r, polynomial(r, Constants::q), r) + Simd<T>(T(1));
+    const Simd<T> half = round_scaled(n, T(0.5));
+    return {fraction, power_of_two(half), power_of_two(n - half)};
+}
+
 /// Within 1 ulp or so, subnormal results too; exp(-infinity) = 0, overflow gives infinity, NaN stays NaN.
-/// x = n ln 2 + r with n whole and |r| <= ln(2) / 2; exp x = 2^n exp r (Cody, Waite 1980).
 template <Real T>
 [[gnu::always_inline]] inline Simd<T> exp(Simd<T> x) {
     using Constants = ExpConstants<T>;
     // In this order of the arguments a NaN passes through.
     x = min(Simd<T>(Constants::highest), max(Simd<T>(Constants::lowest), x));
-    const Simd<T> n = round_scaled(x, T(1.442695040888963407359925));
-    const Simd<T> r = fma(n, Simd<T>(-Constants::ln2_low), fma(n, Simd<T>(-Constants::ln2_high), x));
-    const Simd<T> value = fma(r * r, polynomial(r, Constants::q), r) + Simd<T>(T(1));
-    // In two steps: 2^n alone may be out of range where the result is not.
-    const Simd<T> half = round_scaled(n, T(0.5));
-    return value * power_of_two(half) * power_of_two(n - half);
+    return exp_parts(x).value();
 }
 
 /// q of 2^r = 1 + r q(r) on |r| <= 1/2, to 9e-8 and 2e-16 relative to 2^r. Below `lowest` lie the subnormal

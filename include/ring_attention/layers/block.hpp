@@ -40,7 +40,7 @@ struct Block {
     LayerNorm<T, options.width> attn_norm;
     RingAttention<T, options.attention()> attention;
     LayerNorm<T, options.width> ffn_norm;
-    FeedForward<T, options.width, 4 * options.width> feed_forward;
+    FeedForward<T, FeedForwardOptions{options.width, 4 * options.width}> feed_forward;
     DropoutLayer<T, options.width, DropoutOptions{options.dropout, DropoutSite::attention}> attn_dropout;
     DropoutLayer<T, options.width, DropoutOptions{options.dropout, DropoutSite::feed_forward}> ffn_dropout;
 
@@ -59,7 +59,7 @@ struct Block {
         typename RingAttention<T, options.attention()>::Cache attention;
         typename decltype(Block::attn_dropout)::Cache attn_dropout;
         typename LayerNorm<T, options.width>::Cache ffn_norm;
-        typename FeedForward<T, options.width, 4 * options.width>::Cache feed_forward;
+        typename decltype(Block::feed_forward)::Cache feed_forward;
         typename decltype(Block::ffn_dropout)::Cache ffn_dropout;
     };
 

@@ -9,7 +9,8 @@
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-/// y = x kernel + bias: [tokens, In] => [tokens, Out]. Without a bias there is no such parameter.
+/// y = x kernel + bias: [tokens, In] => [tokens, Out]. Without has_bias there is no bias: the parameter is
+/// empty, is not visited, and nothing is added.
 template <class T, Index In, Index Out, bool has_bias = true>
 struct Dense {
     using Scalar = T;
@@ -60,19 +61,30 @@ struct Dense {
     }
 
     Matrix<T> backward(Matrix<T> d_y, const Cache& cache, const SeatGradients<Dense>& gradients) const {
-        const detail::MatrixView<const T> d = detail::view(std::as_const(d_y));
+        add_gradients(d_y, cache.input, gradients);
+        Matrix<T> d_x(d_y.rows(), In);
+        input_gradient(d_y, detail::view(d_x));
+        return d_x;
+    }
+
+    /// Those of the parameters, where the input was x.
+    void add_gradients(const Matrix<T>& d_y, const Matrix<T>& x,
+                       const SeatGradients<Dense>& gradients) const {
         gradients.for_each([&](Dense& gradient, IndexRange rows) {
             if constexpr (has_bias)
                 detail::add_sum_of_rows(
                     rows.first, rows.count, gradient.bias,
                     [&](Index row, Index col, Index cols) { return d_y.row(row).segment(col, cols); });
-            detail::parallel_multiply<T>(
-                detail::view(cache.input).middle_rows(rows.first, rows.count).transposed(),
-                d.middle_rows(rows.first, rows.count), detail::view(gradient.kernel), detail::Into::add);
+            detail::parallel_multiply<T>(detail::view(x).middle_rows(rows.first, rows.count).transposed(),
+                                         detail::view(d_y).middle_rows(rows.first, rows.count),
+                                         detail::view(gradient.kernel), detail::Into::add);
         });
-        Matrix<T> d_x(d_y.rows(), In);
-        detail::parallel_multiply<T>(d, detail::view(kernel).transposed(), detail::view(d_x));
-        return d_x;
+    }
+
+    /// d_x (tokens, In) = or += d_y kernel^T.
+    void input_gradient(const Matrix<T>& d_y, detail::MatrixView<T> d_x,
+                        detail::Into into = detail::Into::overwrite) const {
+        detail::parallel_multiply<T>(detail::view(d_y), detail::view(kernel).transposed(), d_x, into);
     }
 
     /// Glorot uniform: +-sqrt(6 / (In + Out)) (Glorot, Bengio 2010); the bias 0.
