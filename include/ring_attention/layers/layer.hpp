@@ -9,6 +9,7 @@
 #include <ring_attention/kernels/rows.hpp>
 #include <ring_attention/layers/keep_patterns.hpp>
 #include <ring_attention/layers/seat_gradients.hpp>
+#include <ring_attention/layers/stream_memory_reference.hpp>
 #include <ring_attention/ring/local_ring.hpp>
 #include <ring_attention/ring/ring_reference.hpp>
 #include <ring_attention/sequence/activations.hpp>
@@ -55,6 +56,9 @@ struct Pass {
     /// layer may then give last_rows() of its output in place of it.
     bool last_token_only = false;
     const Sequences* sequences = nullptr;  ///< none: whole sequences of one document
+    /// Of a stream that is to go on behind the sequence: layers that see other tokens leave there what tokens
+    /// to come need of these.
+    StreamMemoryReference stream_memory{};
 
     /// The pass for part number i (from 0) of the layer.
     Pass at_part(Index i, bool is_last = true) const {

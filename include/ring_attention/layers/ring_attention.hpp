@@ -6,6 +6,7 @@
 
 #include <ring_attention/attention/backward.hpp>
 #include <ring_attention/attention/cached_attention.hpp>
+#include <ring_attention/attention/gather_key_values.hpp>
 #include <ring_attention/attention/options.hpp>
 #include <ring_attention/attention/seat_views.hpp>
 #include <ring_attention/layers/dense.hpp>
@@ -86,6 +87,10 @@ struct RingAttention {
                   {heads_of(merged.data(), tokens, pass),
                    head_by_head(log_sum_exp.data(), tokens, pass.batch, heads, 1),
                    head_by_head(log_sum_exp_rest.data(), tokens, pass.batch, heads, 1)});
+        if (pass.stream_memory)
+            detail::gather_key_values(pass.ring, pass.share, plan.heads, key_value,
+                                      pass.stream_memory.template of<T>().next_start(
+                                          plan.heads, window, pass.share.layout().seq_len()));
         if (cache) {
             cache->qkv.input = std::move(x);
             if constexpr (!options.query_key_norm) {

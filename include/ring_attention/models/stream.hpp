@@ -90,6 +90,38 @@ class Stream {
         return y;
     }
 
+    /// The first tokens, of which the ranks of a ring compute each its own: x as for the model on this ring,
+    /// this rank's tokens => [batch, out_width] at the last token of all, the same on every rank. Every rank
+    /// has the keys and values of all of them then, and goes on by itself, as all others do: with the same
+    /// bits, on any number of ranks. Throws Error where the stream has tokens already; where it fails
+    /// half-way, the stream is empty as before.
+    Tensor<Scalar, 2> prefill(const SequenceTensor& x, RingReference ring)
+    requires(M::output_kind != Output::mean_pool) {
+        if (size_ > 0)
+            throw Error("prefill: the stream has " + std::to_string(size_) + " tokens already, expected none");
+        if (x.dimension(0) != options_.batch)
+            throw ShapeError("prefill: x has a batch of " + std::to_string(x.dimension(0)) + ", expected " +
+                             std::to_string(options_.batch));
+        Index count = 0, room = 0;
+        Matrix<Scalar> last;
+        try {
+            last = model_->start_stream(x, ring, [&](Index seq_len) -> StreamMemory<Scalar>& {
+                count = seq_len;
+                room = room_for(count);
+                memory_.begin_pass(room, portion);
+                return memory_;
+            });
+        } catch (...) {
+            memory_.forget(0);
+            throw;
+        }
+        size_ = count;
+        capacity_ = room;
+        Tensor<Scalar, 2> y(options_.batch, out_width);
+        std::copy_n(last.data(), last.size(), y.data());
+        return y;
+    }
+
     /// What comes next is another document, which sees nothing of what was before, and whose positions count
     /// from its start: as if Sequences::document_starts named size(). The memory is kept; capacity() counts
     /// anew.
