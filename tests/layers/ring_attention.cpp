@@ -42,7 +42,7 @@ constexpr ra::AttentionLayerOptions llama3{.width = 4,
                                                       .factor = 3,
                                                       .original_positions = 50}};
 constexpr ra::AttentionLayerOptions normalised{
-    .width = 5, .heads = 3, .head_width = 3, .causal = false, .query_key_norm = true, .norm_epsilon = 0.1f};
+    .width = 5, .heads = 3, .head_width = 3, .causal = false, .query_key_norm = true, .norm_epsilon = 0.125f};
 constexpr ra::AttentionLayerOptions with_all{.width = 4,
                                              .heads = 4,
                                              .key_value_heads = 2,
@@ -233,7 +233,7 @@ TEST_CASE("ring attention layer: layers of one type may have different windows")
     ra::LocalRing ring;
     const ra::Share share(ra::ChunkLayout(seq_len, 1), 0, 1);
     const ra::Sequences sequences;
-    const ra::Pass<ra::LocalRing> pass{ring, share, batch, {}, 0, false, &sequences};
+    const ra::Pass pass{ring, share, batch, {}, 0, false, &sequences};
     for (const ra::Index window : {0, 1, 3, 4, 9}) {
         Layer layer;
         support::randomise(layer);

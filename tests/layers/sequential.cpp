@@ -79,13 +79,14 @@ TEST_CASE("a user's own composition has the gradient of its output, with dropout
 
 TEST_CASE("a user's own composition has the same bits on any number of ranks") {
     Model model;
+    model.num_chunks = 3;
     ra::initialise(model, 3);
     const auto x = tensors::normal<double>(std::array<ra::Index, 3>{1, 8, 4}, 1);
     const auto whole = model(x);
     for (const int ranks : {2, 3}) {
         std::vector<ra::Tensor<double, 3>> parts(static_cast<std::size_t>(ranks));
         ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
-            const ra::Share share(ra::ChunkLayout(8, 3), ring.rank(), ranks);
+            const ra::Share share = model.share(ring, 8);
             parts[std::size_t(ring.rank())] = model(ra::tokens_of(x, share), ring);
         });
         CHECK(compare::same_bits(tensors::join(parts, 1), whole));

@@ -6,6 +6,7 @@
 
 #include <doctest/doctest.h>
 
+#include <ring_attention/layers/gelu.hpp>
 #include <ring_attention/layers/sequential.hpp>
 #include <ring_attention/models/build.hpp>
 #include <ring_attention/models/stream.hpp>
