@@ -27,8 +27,7 @@ using Model = ra::SequenceModel<options>;
 
 /// In bytes.
 struct Memory {
-    double of_tokens = 0;             ///< what the pass takes at most, but for the following
-    double gradients_of_seats = 0;    ///< one a seat, until they are added up; none on rank 0
+    double of_tokens = 0;             ///< what the pass takes at most, of gradients those of one layer a seat
     double weights_and_gradient = 0;  ///< the same on any number of ranks
     double process = 0;               ///< at most, with all of these, code and MPI
 
@@ -54,11 +53,7 @@ Memory measure(ra::MpiRing& ring, ra::Index seq_len) {
     Model gradient = ra::zeros_like(model);
     memory.weights_and_gradient = bench::status_bytes("VmRSS") - before;
     const ra::Share share = model.share(ring, seq_len);
-    const double of_pass =
-        bench::peak_bytes_of([&] { return forward_backward(model, gradient, share, ring); });
-    if (ring.rank() > 0)
-        memory.gradients_of_seats = double(share.num_seats() * ra::parameter_count(model)) * sizeof(float);
-    memory.of_tokens = of_pass - memory.gradients_of_seats;
+    memory.of_tokens = bench::peak_bytes_of([&] { return forward_backward(model, gradient, share, ring); });
     memory.process = bench::status_bytes("VmHWM");
     memory.largest(ring.communicator());
     return memory;
@@ -66,11 +61,9 @@ Memory measure(ra::MpiRing& ring, ra::Index seq_len) {
 
 void print(const std::string& name, double seconds, const Memory& memory) {
     const auto megabytes = [](double bytes) { return bytes / (1 << 20); };
-    std::printf(
-        "%-24s %6.1f s  of_tokens=%.1fMB gradients_of_seats=%.1fMB weights_and_gradient=%.1fMB "
-        "process=%.1fMB\n",
-        name.c_str(), seconds, megabytes(memory.of_tokens), megabytes(memory.gradients_of_seats),
-        megabytes(memory.weights_and_gradient), megabytes(memory.process));
+    std::printf("%-24s %6.1f s  of_tokens=%.1fMB weights_and_gradient=%.1fMB process=%.1fMB\n", name.c_str(),
+                seconds, megabytes(memory.of_tokens), megabytes(memory.weights_and_gradient),
+                megabytes(memory.process));
 }
 
 }  // namespace

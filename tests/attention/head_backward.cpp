@@ -14,19 +14,14 @@ using ra::Index;
 using support::HeadCase;
 using support::HeadOracle;
 using support::HeadShape;
+using support::infinity;
+using support::lanes;
 using support::Rows;
+using support::tile_keys;
+using support::wild;
 
 namespace {
 
-template <class T>
-constexpr T infinity = std::numeric_limits<T>::infinity();
-template <class T>
-constexpr T wild[] = {std::numeric_limits<T>::quiet_NaN(), infinity<T>, -infinity<T>};
-
-template <class T>
-constexpr Index lanes = ra::detail::AttentionTile<T>::lanes;
-template <class T>
-constexpr Index tile_keys = ra::detail::AttentionTile<T>::keys;
 template <class T>
 using Block = ra::detail::BackwardBlock<T>;
 
@@ -155,16 +150,7 @@ constexpr double bound = 2;
 
 template <class T>
 void check(const Case<T>& c) {
-    const HeadShape& s = c.shape;
-    CAPTURE(s.queries.first);
-    CAPTURE(s.queries.count);
-    CAPTURE(s.keys.first);
-    CAPTURE(s.keys.count);
-    CAPTURE(s.head_dim);
-    CAPTURE(s.causal);
-    CAPTURE(s.gap);
-    CAPTURE(s.window);
-    CAPTURE(s.value_width);
+    CAPTURE(c.shape);
     const Gradient<T> gradient = run(c);
     REQUIRE(error(c, gradient) <= bound);
     REQUIRE(gradient.query.kept_the_gaps());

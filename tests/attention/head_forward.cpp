@@ -16,19 +16,13 @@ using ra::detail::QueryBlock;
 using support::HeadCase;
 using support::HeadOracle;
 using support::HeadShape;
+using support::infinity;
+using support::lanes;
 using support::Rows;
+using support::tile_keys;
+using support::wild;
 
 namespace {
-
-template <class T>
-constexpr T infinity = std::numeric_limits<T>::infinity();
-template <class T>
-constexpr T wild[] = {std::numeric_limits<T>::quiet_NaN(), infinity<T>, -infinity<T>};
-
-template <class T>
-constexpr Index tile_keys = ra::detail::AttentionTile<T>::keys;
-template <class T>
-constexpr Index lanes = ra::detail::AttentionTile<T>::lanes;
 
 template <class T>
 struct Result {
@@ -137,18 +131,7 @@ constexpr double bound = 2;
 
 template <class T>
 void check(const HeadCase<T>& c, const std::vector<Index>& chunks = {1'000'000}) {
-    const HeadShape& s = c.shape;
-    CAPTURE(s.queries.first);
-    CAPTURE(s.queries.count);
-    CAPTURE(s.keys.first);
-    CAPTURE(s.keys.count);
-    CAPTURE(s.head_dim);
-    CAPTURE(s.causal);
-    CAPTURE(s.gap);
-    CAPTURE(s.window);
-    CAPTURE(s.group);
-    CAPTURE(s.head_by_head);
-    CAPTURE(s.value_width);
+    CAPTURE(c.shape);
     CAPTURE(chunks.front());
     const Result<T> result = run(c, chunks);
     REQUIRE(error(c, result, HeadOracle(c)) <= bound);

@@ -10,7 +10,6 @@
 #include <doctest/doctest.h>
 
 #include <ring_attention/layers/ring_attention.hpp>
-#include <ring_attention/models/gradient_chain.hpp>
 #include <ring_attention/ring/thread/thread_ring.hpp>
 
 #include "support/attention_on_ranks.hpp"
@@ -212,10 +211,8 @@ TEST_CASE("ring attention layer: as exact at large scores, on several seats") {
     Layer::Cache cache;
     Layer gradient = ra::zeros_like(layer);
     layer.forward(x, &cache, pass);
-    ra::Matrix<float> d_x;
-    ra::add_seat_gradients(gradient, ring, share, 1, [&](const ra::SeatGradients<Layer>& gradients) {
-        d_x = layer.backward(d, cache, gradients, pass);
-    });
+    const ra::Matrix<float> d_x =
+        layer.backward(d, cache, ra::SeatGradients<Layer>(gradient, ra::rows_of_seats(share, 1), ring), pass);
     const auto expected = oracle::attention_backward(
         inputs::widen<long double>(c.d_output), inputs::widen<long double>(c.q),
         inputs::widen<long double>(c.k), inputs::widen<long double>(c.v), c.shape, true);

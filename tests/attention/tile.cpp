@@ -11,12 +11,10 @@
 
 namespace ra = ring_attention;
 using ra::Index;
+using support::lanes;
 using support::Rows;
 
 namespace {
-
-template <class T>
-constexpr Index lanes = ra::detail::AttentionTile<T>::lanes;
 
 bool lies_in(Index key, const ra::IndexRange& range) {
     return key >= range.first && key < range.end();

@@ -5,18 +5,9 @@ set -uo pipefail
 ring_lm=$1
 shift
 mpirun=("$@")
-folder=$(mktemp -d)
-trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$folder"' EXIT
-cd "$folder" || exit 1
+source "$(dirname "${BASH_SOURCE[0]}")/promises.sh"
 export RING_ATTENTION_NUM_THREADS=1
 
-failures=0
-broken() {
-    echo "ring_lm_signals.sh: $*" >&2
-    failures=$((failures + 1))
-}
-
-for i in $(seq 100); do echo "verse $i: and it came to pass, and the evening and the morning were the day $i."; done >text.txt
 for i in $(seq 700); do cat text.txt; done >long.txt
 endless=(train --data text.txt --context 32 --batch 2 --steps 1000000)
 
@@ -113,5 +104,4 @@ else
     "$ring_lm" generate --weights mpirun/weights.safetensors --length 2 >/dev/null || broken "SIGINT to mpirun: no weights"
 fi
 
-[[ $failures -eq 0 ]] || exit 1
-echo "a training that is stopped saves its weights"
+all_kept "a training that is stopped saves its weights"

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include <doctest/doctest.h>
 
 #include <ring_attention/layers/embedding.hpp>
@@ -26,4 +28,32 @@ TEST_CASE("embedding: finite differences, with tokens that come often and not at
     const ra::Matrix<double> once = gradient.table;
     embedding.backward(d_rows, cache, {gradient, 7});
     CHECK(gradient.table.isApprox(2 * once, 1e-15));
+}
+
+TEST_CASE("embedding: a scale, rounded to the type of the weights") {
+    constexpr ra::EmbeddingOptions options{.scale = 7.1414284f};  // sqrt(51)
+    ra::Embedding<float, 6, 3, options> embedding;
+    support::randomise(embedding);
+    ra::Matrix<ra::Token> tokens(3, 1);
+    tokens << 4, 0, 4;
+    decltype(embedding)::Cache cache;
+    const auto rows = embedding.forward(tokens, &cache);
+    for (ra::Index i = 0; i < 3; ++i)
+        for (ra::Index j = 0; j < 3; ++j) CHECK(rows(i, j) == embedding.table(tokens(i, 0), j) * 7.1414284f);
+
+    auto gradient = ra::zeros_like(embedding);
+    embedding.backward(ra::Matrix<float>::Ones(3, 3), cache, {gradient, 3});
+    CHECK(gradient.table.row(4).isConstant(2 * 7.1414284f, 0));
+    CHECK(gradient.table.row(0).isConstant(7.1414284f, 0));
+    CHECK(gradient.table.row(1).isZero(0));
+}
+
+TEST_CASE("embedding: initial values have the deviation of the options") {
+    const ra::CounterRandom random(1, ra::RandomPurpose::initial_values);
+    ra::Embedding<double, 100, 10> embedding;
+    ra::Embedding<double, 100, 10, ra::EmbeddingOptions{.deviation = 0.125f}> smaller;
+    embedding.initialise(random, 3);
+    smaller.initialise(random, 3);
+    CHECK(smaller.table == 0.25 * embedding.table);
+    CHECK(std::sqrt(embedding.table.squaredNorm() / 1000) == doctest::Approx(0.5).epsilon(0.1));
 }

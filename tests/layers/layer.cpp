@@ -1,4 +1,3 @@
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <vector>
@@ -137,68 +136,4 @@ TEST_CASE("stream pass: the last rows are those of the last of the new tokens") 
     for (Index b = 0; b < 3; ++b) CHECK(last(b, 0) == double(4 * b + 3));
     CHECK(pass.at_part(0).last_token_only);
     CHECK_FALSE(pass.at_part(0, false).last_token_only);
-}
-
-namespace {
-
-/// A layer with parts, for gradients of them.
-struct Two {
-    Dense dense;
-    std::array<ra::LayerNorm<double, 3>, 2> norms;
-};
-
-}  // namespace
-
-TEST_CASE("seat gradients: seat by seat, and the parts of each") {
-    Two a, b;
-    const ra::SeatGradients<Two> seats({{&a, {0, 4}}, {&b, {4, 2}}, {&a, {6, 1}}});
-    std::vector<Two*> layers;
-    std::vector<ra::IndexRange> rows;
-    seats.for_each([&](Two& layer, ra::IndexRange of) {
-        layers.push_back(&layer);
-        rows.push_back(of);
-    });
-    CHECK(layers == std::vector<Two*>{&a, &b, &a});
-    CHECK(rows == std::vector<ra::IndexRange>{{0, 4}, {4, 2}, {6, 1}});
-
-    const ra::SeatGradients<ra::LayerNorm<double, 3>> norms =
-        seats.part([](Two & two) -> auto& { return two.norms[1]; });
-    std::vector<void*> parts;
-    rows.clear();
-    norms.for_each([&](ra::LayerNorm<double, 3>& norm, ra::IndexRange of) {
-        parts.push_back(&norm);
-        rows.push_back(of);
-    });
-    CHECK(parts == std::vector<void*>{&a.norms[1], &b.norms[1], &a.norms[1]});
-    CHECK(rows == std::vector<ra::IndexRange>{{0, 4}, {4, 2}, {6, 1}});
-}
-
-TEST_CASE("seat gradients: all rows to one gradient are one seat") {
-    Dense gradient;
-    int seats = 0;
-    ra::SeatGradients<Dense>(gradient, 9).for_each([&](Dense& layer, ra::IndexRange rows) {
-        ++seats;
-        CHECK(&layer == &gradient);
-        CHECK(rows == ra::IndexRange{0, 9});
-    });
-    CHECK(seats == 1);
-}
-
-TEST_CASE("seat gradients: a parameter takes one full sum a seat, in their order") {
-    Dense layer;
-    ra::Matrix<double> x(5, 2), d(5, 3);
-    for (Index i = 0; i < x.size(); ++i) x.data()[i] = 1.0 / double(i + 3);
-    for (Index i = 0; i < d.size(); ++i) d.data()[i] = 1.0 / double(7 - i * i);
-    Dense::Cache cache;
-    layer.forward(x, &cache);
-
-    Dense together = ra::zeros_like(layer), first = together, second = together;
-    layer.backward(d, cache, ra::SeatGradients<Dense>({{&together, {0, 3}}, {&together, {3, 2}}}));
-    layer.backward(d, cache, ra::SeatGradients<Dense>({{&first, {0, 3}}, {&second, {3, 2}}}));
-    first.kernel += second.kernel;
-    first.bias += second.bias;
-    CHECK(compare::same_bits(together.kernel, first.kernel));
-    CHECK(compare::same_bits(together.bias, first.bias));
-    CHECK(together.bias.isApprox(d.colwise().sum()));
-    CHECK(together.kernel.isApprox(x.transpose() * d));
 }

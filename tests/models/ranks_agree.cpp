@@ -58,7 +58,7 @@ TEST_CASE("ranks agree: other weights are found out, and the rank is named") {
         "rank 1 has other weights", "rank 0");
     CHECK_REFUSES(run([&](int rank, const auto& x, auto& ring) {
                       auto model = ra::build<options>(1);
-                      if (rank == 2) model.body.transformer.final_norm.beta(3) = -0.0f;
+                      if (rank == 2) ra::part<"final_norm">(model.body).beta(3) = -0.0f;
                       model(x, ring);
                   }),
                   "rank 2 has other weights");

@@ -8,9 +8,11 @@
 #include <cstddef>
 #include <cstring>
 #include <limits>
+#include <ostream>
 #include <vector>
 
 #include <ring_attention/attention/scores.hpp>
+#include <ring_attention/attention/tile.hpp>
 #include <ring_attention/kernels/matrix_view.hpp>
 
 #include "inputs.hpp"
@@ -18,6 +20,18 @@
 namespace support {
 
 namespace ra = ring_attention;
+
+template <class T>
+constexpr T infinity = std::numeric_limits<T>::infinity();
+/// What must not spread.
+template <class T>
+constexpr T wild[] = {std::numeric_limits<T>::quiet_NaN(), infinity<T>, -infinity<T>};
+
+/// Of a tile: its keys, and its queries.
+template <class T>
+constexpr ra::Index tile_keys = ra::detail::AttentionTile<T>::keys;
+template <class T>
+constexpr ra::Index lanes = ra::detail::AttentionTile<T>::lanes;
 
 /// Rows of numbers that lie `stride` apart, with NaN between them and nothing behind the last, so that a
 /// memory checker sees who goes too far.
@@ -121,6 +135,19 @@ struct HeadShape {
                 {1, group, 1, head_dim, width_of_values()},
                 {key_len, causal, window},
                 {ra::default_scale<T>(head_dim), 0, {}}};
+    }
+
+    friend std::ostream& operator<<(std::ostream& out, const HeadShape& shape) {
+        const auto tell = [&](const char* name, const ra::TokenPositions& tokens) {
+            out << tokens.count << name << tokens.first << ", stride " << tokens.stride << ", "
+                << tokens.before_gap() << " before a gap of " << tokens.gap << "; ";
+        };
+        tell(" queries from ", shape.queries);
+        tell(" keys from ", shape.keys);
+        return out << "head_dim " << shape.head_dim << ", value_width " << shape.width_of_values()
+                   << ", causal " << shape.causal << ", window " << shape.window << ", gap " << shape.gap
+                   << ", group " << shape.group
+                   << (shape.head_by_head ? ", head by head" : ", token by token");
     }
 };
 

@@ -77,12 +77,9 @@ class LayerCase {
         return ra::forward_layer(layer_, x_, cache, pass_);
     }
 
-    /// All seats add to one gradient, as they do in one process.
     ra::Matrix<double> backward(const typename L::Cache& cache, L& gradient) const {
-        ra::List<typename ra::SeatGradients<L>::Seat> seats;
-        for (ra::Index seat = 0; seat < share_.num_seats(); ++seat)
-            seats.push_back({&gradient, ra::rows_of_seat(share_, pass_.batch, seat)});
-        return ra::backward_layer(layer_, d_y_, cache, ra::SeatGradients<L>(seats), pass_);
+        const ra::SeatGradients<L> gradients(gradient, ra::rows_of_seats(share_, pass_.batch));
+        return ra::backward_layer(layer_, d_y_, cache, gradients, pass_);
     }
 
     void check_forward_is_the_same_with(typename L::Cache& cache) const {

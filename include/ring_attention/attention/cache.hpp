@@ -44,6 +44,16 @@ class KeyValueCache {
     /// Forgets all tokens, and keeps the memory; the next is at this position.
     void forget(Index next_position) { first_ = next_position; }
 
+    /// Forgets all tokens. A place for those tokens of a sequence that tokens to come see, its last ones, to
+    /// be written; room and portion as above.
+    KeyValueView<T> start_with(Index seq_len, Index room, Index portion) {
+        const Index kept = window_ > 0 ? std::min(seq_len, window_ - 1) : seq_len;
+        const TokenPositions seen{seq_len - kept, kept};
+        forget(seen.first);
+        make_room(seen, room, portion);
+        return at(seen);
+    }
+
     /// The places of these tokens, to be written.
     KeyValueView<T> at(const TokenPositions& tokens) {
         return {tokens, heads<T>(keys_, tokens), heads<T>(values_, tokens)};

@@ -1,14 +1,35 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <limits>
 
 #include <ring_attention/attention/tile.hpp>
+#include <ring_attention/kernels/vector_math.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
-// What follows the products of attention forward, tile by tile, while the sums are in registers.
+// What attention forward does around its products, tile by tile; some of it while the sums are in registers.
+
+/// Queries are read once, from far away.
+template <Real T>
+void prefetch(const GroupRows<const T>& rows) {
+    constexpr Index line = 64 / Index(sizeof(T));
+    for (Index i = 0; i < rows.count; ++i)
+        for (Index j = 0; j < rows.width; j += line) __builtin_prefetch(rows.row(i) + j);
+}
+
+/// Rows a multiple of 512 bytes apart fall on an eighth of the sets of a first cache or less, and would
+/// push each other out while all queries of the block read them: such are copied.
+template <Real T>
+MatrixView<const T> close_together(MatrixView<const T> rows) {
+    if (rows.row_stride * Index(sizeof(T)) % 512 != 0) return rows;
+    const Index spacing = rows.cols + 64 / Index(sizeof(T));
+    T* const copy = workspace<T, Workspace::values>().require(AttentionTile<T>::keys * spacing);
+    for (Index i = 0; i < rows.rows; ++i) std::copy_n(&rows(i, 0), rows.cols, copy + i * spacing);
+    return {copy, rows.rows, rows.cols, spacing, 1};
+}
 
 /// Stores the scores of a few keys. Where every query sees all of these, takes the largest of each.
 template <Real T>
@@ -72,6 +93,45 @@ void mask_scores(const VisibleKeys<T>& visible, const IndexRange& keys, T* score
         }
         largest.store(maximum + lane);
     }
+}
+
+/// What a tile of queries has seen so far, (lanes) each.
+template <Real T>
+struct SoftmaxSoFar {
+    T *maximum, *sum;
+};
+
+/// Scores (N, lanes) of some of the keys become weights 2^(score scale - maximum); maximum and sum of the
+/// queries move on. new_maximum: of the scores. decay: what the output so far is to be multiplied by.
+template <int vectors, Real T>
+void scores_to_weights(T* scores, const IndexRange& keys, T scale_of_scores, const T* new_maximum,
+                       const SoftmaxSoFar<T>& so_far, T* decay) {
+    constexpr int lanes = AttentionTile<T>::lanes;
+    const Simd<T> nothing(-std::numeric_limits<T>::infinity()), scale(scale_of_scores);
+    Simd<T> shift[std::size_t(vectors)], total[std::size_t(vectors)];
+    unrolled<vectors>([&](auto v) {
+        constexpr int lane = v * Simd<T>::width;
+        T* const maximum = so_far.maximum + lane;
+        const Simd<T> old = Simd<T>::load(maximum);
+        const Simd<T> now = max(Simd<T>::load(new_maximum + lane) * scale, old);
+        now.store(maximum);
+        // Nothing but -infinity so far: -infinity - 0 gives the weight 0, -infinity - -infinity NaN.
+        shift[v] = select<T>(now > nothing, now, Simd<T>(T(0)));
+        exp2_weight(old - shift[v]).store(decay + lane);
+        total[v] = Simd<T>(T(0));
+    });
+    for (Index j = keys.first; j < keys.end(); ++j)
+        unrolled<vectors>([&](auto v) {
+            T* const score = scores + j * lanes + v * Simd<T>::width;
+            const Simd<T> weight = exp2_weight(fma(Simd<T>::load(score), scale, -shift[v]));
+            weight.store(score);
+            total[v] = total[v] + weight;
+        });
+    unrolled<vectors>([&](auto v) {
+        constexpr int lane = v * Simd<T>::width;
+        T* const sum = so_far.sum + lane;
+        fma(Simd<T>::load(sum), Simd<T>::load(decay + lane), total[v]).store(sum);
+    });
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

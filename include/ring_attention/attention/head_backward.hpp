@@ -5,16 +5,13 @@
 #include <cstddef>
 #include <limits>
 #include <numbers>
-#include <numeric>
 #include <span>
-#include <type_traits>
-#include <utility>
 
+#include <ring_attention/attention/backward_tile.hpp>
 #include <ring_attention/attention/gradient_views.hpp>
 #include <ring_attention/attention/log_sum_exp.hpp>
 #include <ring_attention/attention/scores.hpp>
 #include <ring_attention/attention/tile.hpp>
-#include <ring_attention/kernels/vector_math.hpp>
 #include <ring_attention/kernels/weighted_rows.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
@@ -34,42 +31,8 @@ namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 template <Real T>
 class BackwardQueries {
     using Tile = AttentionTile<T>;
-    static constexpr Index lanes = Tile::lanes, max_queries = 4 * lanes;
-
-    struct Memory {
-        T *query, *d_output;                       // a tile behind the other: (D, lanes), (Dv, lanes) each
-        T* dot;                                    // (M)
-        T *scale, *shift, *unit, *rest;            // (M) P = 2^((score scale - shift) unit - rest)
-        T *weights, *d_scores;                     // (N, max_queries)
-        T *cap, *function;                         // derivatives, (N, max_queries), if need be
-        T *query_rows, *d_output_rows, *key_rows;  // packed, if need be
-
-        Memory(const HeadShape& shape, bool cap_wanted, bool function_wanted) {
-            const auto sizes = {shape.key_width * max_queries,
-                                shape.value_width * max_queries,
-                                max_queries,
-                                max_queries,
-                                max_queries,
-                                max_queries,
-                                max_queries,
-                                Tile::keys * max_queries,
-                                Tile::keys * max_queries,
-                                cap_wanted ? Tile::keys * max_queries : 0,
-                                function_wanted ? Tile::keys * max_queries : 0,
-                                packed_size<T>(max_queries, shape.key_width),
-                                packed_size<T>(max_queries, shape.value_width),
-                                packed_size<T>(Tile::keys, shape.key_width)};
-            const auto parts = {&query,   &d_output, &dot, &scale,    &shift,      &unit,          &rest,
-                                &weights, &d_scores, &cap, &function, &query_rows, &d_output_rows, &key_rows};
-            T* next = workspace<T, Workspace::attention>().require(
-                std::accumulate(sizes.begin(), sizes.end(), Index(0)));
-            auto size = sizes.begin();
-            for (T** const part : parts) {
-                *part = *size == 0 ? nullptr : next;
-                next += *size++;
-            }
-        }
-    };
+    using Memory = BackwardMemory<T>;
+    static constexpr Index lanes = Tile::lanes, max_queries = Memory::max_queries;
 
   public:
     /// rows: which of the head's tokens. seen: which keys of the chunk each sees; masked: not all see all.
@@ -183,46 +146,12 @@ class BackwardQueries {
         };
         const Index whole_from = visible.all.count > 0 ? visible.all.first : any.end(),
                     whole_to = std::max(whole_from, visible.all.end());
-        softmax_backward<vectors>(first, any.first, whole_from, masked);
-        softmax_backward<vectors>(first, whole_from, whole_to, see);
-        softmax_backward<vectors>(first, whole_to, any.end(), masked);
+        softmax_backward<vectors, T>(memory_, scores_of_.scale(), first, any.first, whole_from, masked);
+        softmax_backward<vectors, T>(memory_, scores_of_.scale(), first, whole_from, whole_to, see);
+        softmax_backward<vectors, T>(memory_, scores_of_.scale(), first, whole_to, any.end(), masked);
         if (!scores_of_.plain()) through_scores(tile.tokens, rows, any);
-        hide(first, 0, any.first);
-        hide(first, any.end(), tile.key.rows);
-    }
-
-    /// Keys [key, end) that no query of the tile sees.
-    void hide(Index first, Index key, Index end) {
-        for (; key < end; ++key)
-            for (T* const numbers : {memory_.weights, memory_.d_scores})
-                std::fill_n(numbers + key * max_queries + first, lanes, T(0));
-    }
-
-    /// Keys [key, end): S^T becomes P^T and dP^T becomes dS^T; masked(lane, key, x) is x, or 0.
-    template <int vectors>
-    void softmax_backward(Index first, Index key, Index end, auto&& masked) {
-        Simd<T> own_scale[std::size_t(vectors)], minus_shift[std::size_t(vectors)],
-            unit[std::size_t(vectors)], minus_rest[std::size_t(vectors)], dot[std::size_t(vectors)];
-        unrolled<vectors>([&](auto v) {
-            const Index at = first + v * Simd<T>::width;
-            own_scale[v] = Simd<T>::load(memory_.scale + at), unit[v] = Simd<T>::load(memory_.unit + at);
-            minus_shift[v] = -Simd<T>::load(memory_.shift + at);
-            minus_rest[v] = -Simd<T>::load(memory_.rest + at);
-            dot[v] = Simd<T>::load(memory_.dot + at);
-        });
-        const Simd<T> scale(scores_of_.scale());
-        for (; key < end; ++key)
-            unrolled<vectors>([&](auto v) {
-                constexpr int lane = v * Simd<T>::width;
-                T* const weight = memory_.weights + key * max_queries + first + lane;
-                T* const d_score = memory_.d_scores + key * max_queries + first + lane;
-                const Simd<T> x = fma(Simd<T>::load(weight), own_scale[v], minus_shift[v]);
-                const Simd<T> p = exp2_weight(fma(x, unit[v], minus_rest[v]));
-                masked(std::integral_constant<int, lane>{}, key, p).store(weight);
-                masked(std::integral_constant<int, lane>{}, key,
-                       p * (Simd<T>::load(d_score) - dot[v]) * scale)
-                    .store(d_score);
-            });
+        hide_keys<T>(memory_, first, 0, any.first);
+        hide_keys<T>(memory_, first, any.end(), tile.key.rows);
     }
 
     /// dS^T of what the softmax saw becomes that of the products, the other way through what was done to the

@@ -14,7 +14,6 @@
 #include <ring_attention/attention/scores.hpp>
 #include <ring_attention/attention/tile.hpp>
 #include <ring_attention/kernels/finite_rows.hpp>
-#include <ring_attention/kernels/vector_math.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
@@ -57,7 +56,7 @@ class QueryBlock {
         const auto given = query.group_rows(batch_head, group_).middle_rows(rows.first, rows.count);
         for_each_tile<T>(rows.count, [&](auto, Index first, Index count) {
             const Index next = first + count;
-            prefetch(given.middle_rows(next, std::min<Index>(lanes, rows.count - next)));
+            prefetch<T>(given.middle_rows(next, std::min<Index>(lanes, rows.count - next)));
             T* const packed = query_ + first * key_width_;
             pack_lanes<T>(given.middle_rows(first, count), packed, scores_);
             multiply_numbers<T>(packed, lanes * key_width_, scores_of_.query_factor());
@@ -96,7 +95,7 @@ class QueryBlock {
                 const Index first_key = of_tile.first + done,
                             num_keys = std::min(Tile::keys, keys.rows - first_key);
                 if (first_key != copied)
-                    tile_values = close_together(values.middle_rows(first_key, num_keys));
+                    tile_values = close_together<T>(values.middle_rows(first_key, num_keys));
                 copied = first_key;
                 absorb_tile<vectors>({first, count}, key_tokens, first_key,
                                      keys.middle_rows(first_key, num_keys), tile_values);
@@ -164,27 +163,10 @@ class QueryBlock {
         return heads.group_rows(batch_head_, group_).middle_rows(rows_.first, rows_.count);
     }
 
-    /// Queries are read once, from far away.
-    static void prefetch(const GroupRows<const T>& rows) {
-        constexpr Index line = 64 / Index(sizeof(T));
-        for (Index i = 0; i < rows.count; ++i)
-            for (Index j = 0; j < rows.width; j += line) __builtin_prefetch(rows.row(i) + j);
-    }
-
     /// All keys of the chunk that some rows see lie in there.
     IndexRange hull(Index first, Index count) const {
         const Index begin = seen_[std::size_t(first)].first;
         return {begin, std::max<Index>(0, seen_[std::size_t(first + count - 1)].end() - begin)};
-    }
-
-    /// Rows a multiple of 512 bytes apart fall on an eighth of the sets of a first cache or less, and would
-    /// push each other out while all queries of the block read them: such are copied.
-    MatrixView<const T> close_together(MatrixView<const T> rows) {
-        if (rows.row_stride * Index(sizeof(T)) % 512 != 0) return rows;
-        const Index spacing = rows.cols + 64 / Index(sizeof(T));
-        T* const copy = workspace<T, Workspace::values>().require(Tile::keys * spacing);
-        for (Index i = 0; i < rows.rows; ++i) std::copy_n(&rows(i, 0), rows.cols, copy + i * spacing);
-        return {copy, rows.rows, rows.cols, spacing, 1};
     }
 
     /// A tile of queries, rows [queries.first, queries.end()) of the block, and one of keys and values.
@@ -212,38 +194,9 @@ class QueryBlock {
             for (const IndexRange& masked : visible.masked())
                 if (masked.count > 0) mask_scores<T>(visible, masked, scores_, new_maximum_);
         }
-        softmax<vectors>(queries.first, visible.any);
+        scores_to_weights<vectors, T>(scores_, visible.any, scale_, new_maximum_,
+                                      {maximum_ + queries.first, sum_ + queries.first}, decay_);
         add_values<vectors>(queries.first, visible, value);
-    }
-
-    /// The scores become weights; maximum and sum of the queries move on.
-    template <int vectors>
-    void softmax(Index first, const IndexRange& keys) {
-        const Simd<T> nothing(-std::numeric_limits<T>::infinity()), scale(scale_);
-        Simd<T> shift[std::size_t(vectors)], total[std::size_t(vectors)];
-        unrolled<vectors>([&](auto v) {
-            constexpr int lane = v * Simd<T>::width;
-            T* const maximum = maximum_ + first + lane;
-            const Simd<T> old = Simd<T>::load(maximum);
-            const Simd<T> now = max(Simd<T>::load(new_maximum_ + lane) * scale, old);
-            now.store(maximum);
-            // Nothing but -infinity so far: -infinity - 0 gives the weight 0, -infinity - -infinity NaN.
-            shift[v] = select<T>(now > nothing, now, Simd<T>(T(0)));
-            exp2_weight(old - shift[v]).store(decay_ + lane);
-            total[v] = Simd<T>(T(0));
-        });
-        for (Index j = keys.first; j < keys.end(); ++j)
-            unrolled<vectors>([&](auto v) {
-                T* const score = scores_ + j * lanes + v * Simd<T>::width;
-                const Simd<T> weight = exp2_weight(fma(Simd<T>::load(score), scale, -shift[v]));
-                weight.store(score);
-                total[v] = total[v] + weight;
-            });
-        unrolled<vectors>([&](auto v) {
-            constexpr int lane = v * Simd<T>::width;
-            T* const sum = sum_ + first + lane;
-            fma(Simd<T>::load(sum), Simd<T>::load(decay_ + lane), total[v]).store(sum);
-        });
     }
 
     template <int vectors>

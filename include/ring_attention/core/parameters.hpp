@@ -15,6 +15,10 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 //
 // where a part is a parameter (a Matrix or a RowVector) or a layer again. Given several layers of one type (a
 // model, its gradient, its moments), the visitor walks them in step.
+//
+// The parameters of a part are called "part.kernel", or with the separator that the part's type has
+// (part_separator). A name that is empty or ends in '_' is only what its parameters' names begin with: "ffn_"
+// gives "ffn_up.kernel", and "" "kernel".
 
 namespace detail {
 
@@ -28,6 +32,11 @@ constexpr std::string_view part_separator() {
         return Layer::part_separator;
     else
         return ".";
+}
+
+/// Whether the name of a part is only what the names of its own parts begin with.
+constexpr bool is_prefix(std::string_view name) {
+    return name.empty() || name.back() == '_';
 }
 
 }  // namespace detail
@@ -52,9 +61,10 @@ void walk_parameters(std::string_view prefix, auto&& f, First& first, Rest&... r
         [&](std::string_view part_name, auto& part, auto&... same_part) {
             std::string name = std::string(prefix).append(part_name);
             using Part = std::remove_cvref_t<decltype(part)>;
-            if constexpr (Visitable<Part>)
-                walk_parameters(name.append(part_separator<Part>()), f, part, same_part...);
-            else
+            if constexpr (Visitable<Part>) {
+                if (!is_prefix(part_name)) name.append(part_separator<Part>());
+                walk_parameters(name, f, part, same_part...);
+            } else
                 f(std::string_view(name), part, same_part...);
         },
         first, rest...);

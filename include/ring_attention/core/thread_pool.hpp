@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
-#include <dlfcn.h>
 #include <exception>
 #include <mutex>
 #include <pthread.h>
 #include <type_traits>
+
+#include <ring_attention/core/keep_loaded.hpp>
+#include <ring_attention/core/pool_job.hpp>
 
 // The threads that help with every parallel_for of the process. Units that were compiled with other flags,
 // and shared objects where the loader can, use this pool together: so names, types and sizes depend on no
@@ -16,51 +18,6 @@
 
 namespace ring_attention {
 namespace [[gnu::visibility("default")]] process_v1 {
-
-/// Work that threads of the pool may help with while its caller is at it. It lies on the caller's stack.
-struct Job {
-    void (*work)(void* object);  ///< throws nothing
-    void* object;
-    int places;  ///< how many may still begin
-    std::atomic<int> at_work{0};
-    unsigned forks = 0;  ///< when the caller began
-    Job* next = nullptr;
-};
-
-/// A thread of the pool, on its own stack.
-struct Worker {
-    pthread_t thread;
-    std::atomic<bool> busy{false}, leaving{false};
-    Worker* next = nullptr;
-};
-
-/// True on a thread that is inside a task: a parallel_for in there runs on that thread alone.
-inline constinit thread_local bool inside_task = false;
-
-// Where there is no dynamic loader, as in a static program, they are null.
-[[gnu::weakref("dladdr")]] static int weak_dladdr(const void*, Dl_info*);
-[[gnu::weakref("dlopen")]] static void* weak_dlopen(const char*, int);
-
-/// Keeps the shared object that holds `code` loaded, whoever closes it.
-inline void keep_loaded(void* code) {
-    Dl_info object;
-    if (weak_dladdr != nullptr && weak_dlopen != nullptr && weak_dladdr(code, &object) != 0)
-        weak_dlopen(object.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
-}
-
-inline void pause() {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#endif
-}
-
-/// std::mutex is another type in another standard library, and may be destroyed at the end of the program.
-struct Mutex {
-    pthread_mutex_t handle = PTHREAD_MUTEX_INITIALIZER;
-
-    void lock() { pthread_mutex_lock(&handle); }
-    void unlock() { pthread_mutex_unlock(&handle); }
-};
 
 class ThreadPool {
   public:

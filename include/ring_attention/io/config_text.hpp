@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <string>
@@ -98,7 +99,7 @@ inline void write_gpt2(nlohmann::json& config, const TransformerOptions& options
     config["n_embd"] = options.hidden_size;
     config["n_layer"] = options.num_layers;
     config["n_head"] = options.num_heads;
-    config["n_positions"] = options.max_positions;
+    config["n_positions"] = std::max(1, options.max_positions);
     config["n_inner"] = options.ffn_width;
     config["layer_norm_epsilon"] = decimal(options.norm_epsilon);
     config["activation_function"] = activation_name(options.activation, true);
@@ -110,8 +111,8 @@ inline void write_gpt2(nlohmann::json& config, const TransformerOptions& options
 inline void write_bert(nlohmann::json& config, const TransformerOptions& options, double dropout) {
     config["layer_norm_eps"] = decimal(options.norm_epsilon);
     config["hidden_act"] = activation_name(options.activation);
-    config["max_position_embeddings"] = options.max_positions;
-    config["type_vocab_size"] = options.token_types;
+    config["max_position_embeddings"] = std::max(1, options.max_positions);
+    config["type_vocab_size"] = std::max(1, options.token_types);
     config["is_decoder"] = options.causal;
     config["hidden_dropout_prob"] = dropout;
     config["attention_probs_dropout_prob"] = 0.0;

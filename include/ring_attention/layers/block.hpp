@@ -1,15 +1,15 @@
 #pragma once
 
-#include <string_view>
-
 #include <ring_attention/layers/dropout.hpp>
 #include <ring_attention/layers/feed_forward.hpp>
-#include <ring_attention/layers/layer_norm.hpp>
+#include <ring_attention/layers/norm.hpp>
+#include <ring_attention/layers/residual.hpp>
 #include <ring_attention/layers/ring_attention.hpp>
+#include <ring_attention/layers/sequential.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-/// Those of attention as in AttentionLayerOptions.
+/// Those of attention as in AttentionLayerOptions, of the feed-forward layer as in FeedForwardOptions.
 struct BlockOptions {
     Index width = 0;
     Index heads = 1;
@@ -21,110 +21,67 @@ struct BlockOptions {
     float softcap = 0;
     float scale = 0;
     bool sinks = false;
+    Index ffn_width = 0;  ///< inside the feed-forward layer; 0: 4 width
+    ActivationKind activation = ActivationKind::gelu;
+    bool gated = false;
+    NormOptions norm{};  ///< epsilon also of the norms of queries and keys
+    NormPlace norm_place = NormPlace::before;
+    bool qkv_bias = true, out_bias = true, ffn_bias = true;
+    bool query_key_norm = false;
+    RotaryOptions rotary{};
 
     constexpr AttentionLayerOptions attention() const {
-        return {width, heads, key_value_heads, head_width, causal, window, softcap, scale, sinks};
+        return {.width = width,
+                .heads = heads,
+                .key_value_heads = key_value_heads,
+                .head_width = head_width,
+                .causal = causal,
+                .window = window,
+                .softcap = softcap,
+                .scale = scale,
+                .sinks = sinks,
+                .qkv_bias = qkv_bias,
+                .out_bias = out_bias,
+                .query_key_norm = query_key_norm,
+                .norm_epsilon = norm.epsilon,
+                .rotary = rotary};
+    }
+
+    constexpr FeedForwardOptions feed_forward() const {
+        return {.width = width,
+                .inner_width = ffn_width > 0 ? ffn_width : 4 * width,
+                .activation = activation,
+                .gated = gated,
+                .bias = ffn_bias};
     }
 };
 
-/// The residual block, norms first:
-///   x += dropout(attention(attn_norm(x)))
-///   x += dropout(ffn_down(gelu(ffn_up(ffn_norm(x)))))       ffn_up: width -> 4 width
+namespace detail {
+
 template <class T, BlockOptions options>
-struct Block {
-    using Scalar = T;
-    static constexpr Index in_width = options.width, out_width = options.width;
-    static constexpr bool streams = RingAttention<T, options.attention()>::streams;
-    static constexpr std::string_view part_separator = "_";
+struct BlockParts {
+    static constexpr Index width = options.width;
+    static constexpr AttentionLayerOptions attention_options = options.attention();
+    static constexpr FeedForwardOptions feed_forward_options = options.feed_forward();
+    static constexpr NormOptions norm_options = options.norm;
+    using Norm = ring_attention::Norm<T, width, norm_options>;
+    template <DropoutSite site>
+    using Drop = DropoutLayer<T, width, DropoutOptions{options.dropout, site}>;
 
-    LayerNorm<T, options.width> attn_norm;
-    RingAttention<T, options.attention()> attention;
-    LayerNorm<T, options.width> ffn_norm;
-    FeedForward<T, FeedForwardOptions{options.width, 4 * options.width}> feed_forward;
-    DropoutLayer<T, options.width, DropoutOptions{options.dropout, DropoutSite::attention}> attn_dropout;
-    DropoutLayer<T, options.width, DropoutOptions{options.dropout, DropoutSite::feed_forward}> ffn_dropout;
+    using Attention = Residual<Norm, RingAttention<T, attention_options>, Drop<DropoutSite::attention>,
+                               options.norm_place, "attn_">;
+    using FeedForward = Residual<Norm, Named<"ffn_", ring_attention::FeedForward<T, feed_forward_options>>,
+                                 Drop<DropoutSite::feed_forward>, options.norm_place, "ffn_">;
 
-    static void visit(auto&& f, auto&... self) {
-        f("attn_norm", self.attn_norm...);
-        f("qkv", self.attention.qkv...);
-        f("out_proj", self.attention.out_proj...);
-        if constexpr (options.sinks) f("sinks", self.attention.sinks...);
-        f("ffn_norm", self.ffn_norm...);
-        f("ffn_up", self.feed_forward.up...);
-        f("ffn_down", self.feed_forward.down...);
-    }
-
-    struct Cache {
-        typename LayerNorm<T, options.width>::Cache attn_norm;
-        typename RingAttention<T, options.attention()>::Cache attention;
-        typename decltype(Block::attn_dropout)::Cache attn_dropout;
-        typename LayerNorm<T, options.width>::Cache ffn_norm;
-        typename decltype(Block::feed_forward)::Cache feed_forward;
-        typename decltype(Block::ffn_dropout)::Cache ffn_dropout;
-    };
-
-    Matrix<T> forward(Matrix<T> x, Cache* cache, const auto& pass) const {
-        const auto part = [&](auto member) { return cache ? &(cache->*member) : nullptr; };
-        Matrix<T> mixed =
-            attention.mix(attn_norm.forward(x, part(&Cache::attn_norm)), part(&Cache::attention), pass);
-        if (pass.last_token_only) x = pass.last_rows(x);
-        add_branch(attention.out_proj, std::move(mixed), attn_dropout, x, pass,
-                   cache ? &cache->attention.out_proj : nullptr, part(&Cache::attn_dropout));
-
-        if (cache || pass.keep_patterns) {
-            Matrix<T> inner = feed_forward.activate(ffn_norm.forward(x, part(&Cache::ffn_norm)),
-                                                    part(&Cache::feed_forward));
-            add_branch(feed_forward.down, std::move(inner), ffn_dropout, x, pass,
-                       cache ? &cache->feed_forward.down : nullptr, part(&Cache::ffn_dropout));
-            return x;
-        }
-        feed_forward.for_each_block(x, [&](const Matrix<T>& block, Index first) {
-            feed_forward.down.add_forward(feed_forward.activate(ffn_norm.forward(block, nullptr), nullptr),
-                                          nullptr, detail::view(x).middle_rows(first, block.rows()));
-        });
-        return x;
-    }
-
-    Matrix<T> backward(Matrix<T> d, const Cache& cache, const SeatGradients<Block>& gradients,
-                       const auto& pass) const {
-        const auto through = [&](const auto& layer, Matrix<T> branch, const auto& its_cache, auto&& member) {
-            return backward_layer(layer, std::move(branch), its_cache, gradients.part(member), pass);
-        };
-        Matrix<T> branch = through(
-            ffn_dropout, d, cache.ffn_dropout, [](auto& b) -> auto& { return b.ffn_dropout; });
-        branch = through(
-            feed_forward, std::move(branch), cache.feed_forward,
-            [](auto& b) -> auto& { return b.feed_forward; });
-        add(through(
-                ffn_norm, std::move(branch), cache.ffn_norm, [](auto& b) -> auto& { return b.ffn_norm; }),
-            d);
-
-        branch = through(
-            attn_dropout, d, cache.attn_dropout, [](auto& b) -> auto& { return b.attn_dropout; });
-        branch = through(
-            attention, std::move(branch), cache.attention, [](auto& b) -> auto& { return b.attention; });
-        add(through(
-                attn_norm, std::move(branch), cache.attn_norm, [](auto& b) -> auto& { return b.attn_norm; }),
-            d);
-        return d;
-    }
-
-  private:
-    /// x += dropout(dense(branch)).
-    static void add_branch(const auto& dense, Matrix<T> branch, const auto& dropout, Matrix<T>& x,
-                           const auto& pass, auto* dense_cache, auto* dropout_cache) {
-        if (options.dropout > 0 && pass.keep_patterns)
-            return add(dropout.forward(dense.forward(std::move(branch), dense_cache), dropout_cache, pass),
-                       x);
-        if (dropout_cache) *dropout_cache = {};
-        dense.add_forward(std::move(branch), dense_cache, detail::view(x));
-    }
-
-    static void add(const Matrix<T>& branch, Matrix<T>& x) {
-        detail::parallel_rows(x.rows(), [&](Index row) {
-            detail::add(branch.row(row).data(), x.row(row).data(), options.width);
-        });
-    }
+    using type = Sequential<Named<"", Attention>, Named<"", FeedForward>>;
 };
+
+}  // namespace detail
+
+/// Two residuals, by default with the norms first:
+///   x += dropout(attention(attn_norm(x)))
+///   x += dropout(ffn_down(gelu(ffn_up(ffn_norm(x)))))
+template <class T, BlockOptions options>
+using Block = typename detail::BlockParts<T, options>::type;
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

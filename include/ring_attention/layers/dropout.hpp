@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <span>
 
@@ -16,6 +17,8 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 struct Dropout {
     std::uint64_t seed = 0;
     std::uint64_t step = 0;
+
+    static constexpr bool drawn_from_numbers = true;
 
     std::uint64_t key() const { return fingerprint(std::as_bytes(std::span(&seed, 1)), step + 1); }
 
@@ -44,40 +47,65 @@ template <class T, Index Width, DropoutOptions options>
 struct DropoutLayer {
     using Scalar = T;
     static constexpr Index in_width = Width, out_width = Width;
-    static constexpr bool streams = true;
+    static constexpr bool streams = true, each_token_alone = true;
+    static constexpr std::uint64_t draws =
+        options.rate > 0 ? std::uint64_t(1) << std::uint64_t(options.site) : 0;
 
     static void visit(auto&&, auto&...) {}
 
+    /// Backward draws again what a Dropout drew. Patterns of another kind are kept: they may be gone by then.
     struct Cache {
-        Matrix<std::uint8_t> keep;  // [tokens, Width]; empty where nothing was dropped
+        KeepPatternReference drawn;  // none where nothing was dropped, or in `keep`
+        DropoutPlace place;
+        Matrix<std::uint8_t> keep;  // [tokens, Width]
     };
 
+    /// Whether anything is dropped in this pass.
+    static bool acts(const auto& pass) { return options.rate > 0 && pass.keep_patterns; }
+
     Matrix<T> forward(Matrix<T> x, Cache* cache, const auto& pass) const {
-        Matrix<std::uint8_t> keep;
-        if (options.rate > 0 && pass.keep_patterns) {
-            keep.resize(x.rows(), Width);
-            for_each_token(pass, [&](Index row, Index batch, Index position) {
-                pass.keep_patterns.keep(DropoutPlace{pass.layer, options.site}, batch, position,
-                                        double(options.rate),
-                                        std::span(keep.row(row).data(), std::size_t(Width)));
-            });
-            apply(keep, x);
+        if (cache) *cache = {};
+        if (!acts(pass)) return x;
+        const DropoutPlace place{pass.layer, options.site};
+        if (!cache || pass.keep_patterns.is_drawn()) {
+            if (cache) *cache = {pass.keep_patterns, place, {}};
+            apply_drawn(pass.keep_patterns, place, pass, x);
+            return x;
         }
-        if (cache) cache->keep = std::move(keep);
+        cache->keep.resize(x.rows(), Width);
+        for_each_token(pass, [&](Index row, Index batch, Index position) {
+            pass.keep_patterns.keep(place, batch, position, double(options.rate),
+                                    std::span(cache->keep.row(row).data(), std::size_t(Width)));
+        });
+        apply(cache->keep, x);
         return x;
     }
 
     Matrix<T> backward(Matrix<T> d, const Cache& cache, const SeatGradients<DropoutLayer>&,
-                       const auto&) const {
-        if (cache.keep.rows() > 0) apply(cache.keep, d);
+                       const auto& pass) const {
+        if (cache.drawn)
+            apply_drawn(cache.drawn, cache.place, pass, d);
+        else if (cache.keep.rows() > 0)
+            apply(cache.keep, d);
         return d;
     }
 
   private:
-    static void apply(const Matrix<std::uint8_t>& keep, Matrix<T>& rows) {
+    static void apply(const std::uint8_t* keep, T* row) {
         constexpr T divisor = T(1) - T(options.rate);
-        detail::parallel_rows(rows.rows(), [&](Index row) {
-            for (Index j = 0; j < Width; ++j) rows(row, j) = keep(row, j) ? rows(row, j) / divisor : T(0);
+        for (Index j = 0; j < Width; ++j) row[j] = keep[j] ? row[j] / divisor : T(0);
+    }
+
+    static void apply(const Matrix<std::uint8_t>& keep, Matrix<T>& rows) {
+        detail::parallel_rows(rows.rows(), [&](Index i) { apply(keep.row(i).data(), rows.row(i).data()); });
+    }
+
+    static void apply_drawn(const KeepPatternReference& patterns, const DropoutPlace& place, const auto& pass,
+                            Matrix<T>& rows) {
+        for_each_token(pass, [&](Index row, Index batch, Index position) {
+            std::array<std::uint8_t, std::size_t(Width)> keep;
+            patterns.keep(place, batch, position, double(options.rate), keep);
+            apply(keep.data(), rows.row(row).data());
         });
     }
 };

@@ -8,6 +8,8 @@
 #include <ring_attention/core/parameters.hpp>
 #include <ring_attention/kernels/rows.hpp>
 #include <ring_attention/layers/keep_patterns.hpp>
+#include <ring_attention/layers/seat_gradients.hpp>
+#include <ring_attention/layers/stream_memory_reference.hpp>
 #include <ring_attention/ring/local_ring.hpp>
 #include <ring_attention/ring/ring_reference.hpp>
 #include <ring_attention/sequence/activations.hpp>
@@ -18,7 +20,7 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 // A layer is a plain struct of parameters that lists its parts (core/parameters.hpp), with forward, backward
 // and a Cache for what backward has to remember. It maps a matrix with a row a token, those of all seats of
 // the rank, to another. Backward returns the gradient of dot(d_output, output) with respect to the input and
-// adds those of the parameters to gradients, which are layers of the same type. There are two kinds:
+// adds those of the parameters to gradients (SeatGradients). There are two kinds:
 //
 // - a TokenLayer treats every token (a row) alone and knows of no sequence: Dense, LayerNorm, Gelu,
 //   FeedForward;
@@ -54,6 +56,9 @@ struct Pass {
     /// layer may then give last_rows() of its output in place of it.
     bool last_token_only = false;
     const Sequences* sequences = nullptr;  ///< none: whole sequences of one document
+    /// Of a stream that is to go on behind the sequence: layers that see other tokens leave there what tokens
+    /// to come need of these.
+    StreamMemoryReference stream_memory{};
 
     /// The pass for part number i (from 0) of the layer.
     Pass at_part(Index i, bool is_last = true) const {
@@ -65,6 +70,13 @@ struct Pass {
 
     /// Where the document of the token at this position begins.
     Index document_start(Index position) const { return sequences ? sequences->document_start(position) : 0; }
+
+    /// The type of the token of each row: [tokens, 1].
+    Matrix<std::int32_t> token_types() const {
+        if (!sequences || sequences->token_types.size() == 0)
+            return Matrix<std::int32_t>::Zero(batch * share.num_tokens(), 1);
+        return enter_seats(sequences->token_types.data(), batch, 1, share);
+    }
 
     /// The rows of the last token of the sequence, one a batch entry; none on a rank that does not hold it.
     template <class T>
@@ -83,39 +95,6 @@ void for_each_token(const auto& pass, auto&& f) {
         });
     }
 }
-
-/// Where the gradients of each seat go: to a layer of the same type, perhaps the same one for all. The
-/// gradient of a parameter takes one full sum a seat, in seat order: so its bits do not depend on which rank
-/// holds which seats.
-template <class L>
-class SeatGradients {
-  public:
-    struct Seat {
-        L* gradient;
-        IndexRange rows;  ///< of the seat
-    };
-
-    explicit SeatGradients(List<Seat> seats) : seats_(std::move(seats)) {}
-
-    /// All rows to one gradient, as one seat.
-    SeatGradients(L& gradient, Index rows) : seats_{{&gradient, {0, rows}}} {}
-
-    /// Calls f(gradient, rows of the seat), seat by seat.
-    void for_each(auto&& f) const {
-        for (const Seat& seat : seats_) f(*seat.gradient, seat.rows);
-    }
-
-    /// Those of a part of the layer: gradients.part([](auto& layer) -> auto& { return layer.qkv; }).
-    auto part(auto&& member) const {
-        using Part = std::remove_reference_t<decltype(member(std::declval<L&>()))>;
-        List<typename SeatGradients<Part>::Seat> parts;
-        for (const Seat& seat : seats_) parts.push_back({&member(*seat.gradient), seat.rows});
-        return SeatGradients<Part>(std::move(parts));
-    }
-
-  private:
-    List<Seat> seats_;
-};
 
 /// forward(x, cache): x is [tokens, in_width], the result [tokens, out_width]; cache is null where no
 /// backward will follow.

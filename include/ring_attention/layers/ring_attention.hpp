@@ -6,6 +6,7 @@
 
 #include <ring_attention/attention/backward.hpp>
 #include <ring_attention/attention/cached_attention.hpp>
+#include <ring_attention/attention/gather_key_values.hpp>
 #include <ring_attention/attention/options.hpp>
 #include <ring_attention/attention/seat_views.hpp>
 #include <ring_attention/layers/dense.hpp>
@@ -25,7 +26,7 @@ struct RingAttention {
                            key_value_heads = Checked::key_value_heads, head_width = Checked::head_width,
                            query_width = heads * head_width, key_value_width = key_value_heads * head_width,
                            qkv_width = query_width + 2 * key_value_width;
-    static constexpr bool streams = options.causal;
+    static constexpr bool streams = options.causal, adds_forward = true;
 
     using Projection = Dense<T, in_width, qkv_width, options.qkv_bias>;
     using OutProjection = Dense<T, query_width, out_width, options.out_bias>;
@@ -61,6 +62,14 @@ struct RingAttention {
         return out_proj.forward(mix(std::move(x), cache, pass), cache ? &cache->out_proj : nullptr);
     }
 
+    /// sums (tokens, out_width) += the output. Where the pass asks for the last token alone, the sums become
+    /// their last rows first.
+    void add_forward(Matrix<T> x, Cache* cache, const auto& pass, Matrix<T>& sums) const {
+        Matrix<T> mixed = mix(std::move(x), cache, pass);
+        if (pass.last_token_only) sums = pass.last_rows(sums);
+        out_proj.add_forward(std::move(mixed), cache ? &cache->out_proj : nullptr, detail::view(sums));
+    }
+
     /// Attention without out_proj.
     Matrix<T> mix(Matrix<T> x, Cache* cache, const auto& pass) const {
         const AttentionPlan plan = plan_for(pass.share, pass.batch, pass.sequences);
@@ -78,6 +87,10 @@ struct RingAttention {
                   {heads_of(merged.data(), tokens, pass),
                    head_by_head(log_sum_exp.data(), tokens, pass.batch, heads, 1),
                    head_by_head(log_sum_exp_rest.data(), tokens, pass.batch, heads, 1)});
+        if (pass.stream_memory)
+            detail::gather_key_values(pass.ring, pass.share, plan.heads, key_value,
+                                      pass.stream_memory.template of<T>().next_start(
+                                          plan.heads, window, pass.share.layout().seq_len()));
         if (cache) {
             cache->qkv.input = std::move(x);
             if constexpr (!options.query_key_norm) {
@@ -126,11 +139,10 @@ struct RingAttention {
             return token_by_token(d_projected.data() + first, tokens, pass.batch, num_heads, head_width,
                                   qkv_width);
         };
-        List<std::span<T>> d_sinks;
-        if constexpr (options.sinks)
-            gradients.for_each([&](RingAttention& gradient, IndexRange) {
-                d_sinks.push_back(detail::numbers_of(gradient.sinks));
-            });
+        Matrix<T> d_sinks = Matrix<T>::Zero(options.sinks ? pass.share.num_seats() : 0, heads);  // a seat's
+        List<std::span<T>> d_sinks_at_seats;
+        for (Index seat = 0; seat < d_sinks.rows(); ++seat)
+            d_sinks_at_seats.emplace_back(d_sinks.row(seat).data(), std::size_t(heads));
         attend_backward<T>(pass.ring, plan,
                            {{tokens, heads_of(query.data(), tokens, pass), terms()},
                             heads_of(std::as_const(d).data(), tokens, pass),
@@ -142,8 +154,13 @@ struct RingAttention {
                             key_values(plan.keys, part(query_width, key_value_heads),
                                        part(query_width + key_value_width, key_value_heads)),
                             {},
-                            d_sinks},
+                            d_sinks_at_seats},
                            key_value);
+        if constexpr (options.sinks) {
+            Index seat = 0;
+            gradients.part([](auto& layer) -> auto& { return layer.sinks; })
+                .for_each([&](RowVector<T>& gradient, IndexRange) { gradient += d_sinks.row(seat++); });
+        }
         if constexpr (QueryKey::changes) {
             QueryKey::backward(q_norm, heads_of(cache.query.data(), tokens, pass), part(0, heads), tokens,
                                gradients.part([](auto& layer) -> auto& { return layer.q_norm; }), pass);
@@ -186,10 +203,7 @@ struct RingAttention {
     /// Queries [tokens, query_width], of all tokens or of the last; keys and values go where attention reads
     /// them.
     Matrix<T> project(const Matrix<T>& x, const auto& pass, const KeyValues<T>& key_value) const {
-        List<IndexRange> seats;
-        seats.reserve(std::size_t(pass.share.num_seats()));
-        for (Index seat = 0; seat < pass.share.num_seats(); ++seat)
-            seats.push_back(rows_of_seat(pass.share, pass.batch, seat));
+        const List<IndexRange> seats = rows_of_seats(pass.share, pass.batch);
         const auto write = [&](Index row, Index col, std::span<const T> numbers) {
             const auto seat =
                 std::size_t(std::upper_bound(seats.begin(), seats.end(), row,

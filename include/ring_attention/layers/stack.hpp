@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include <ring_attention/layers/identity.hpp>
+#include <ring_attention/layers/named.hpp>
 #include <ring_attention/layers/stream_pass.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
@@ -18,6 +19,12 @@ struct Stack {
     using Scalar = typename L::Scalar;
     static constexpr Index in_width = L::in_width, out_width = L::out_width;
     static constexpr bool streams = StreamingLayer<L> && StreamingLayer<Between>;
+    static constexpr bool each_token_alone =
+        detail::each_token_alone<L>() && detail::each_token_alone<Between>();
+    static_assert(detail::draw_apart({detail::draws<L>(), detail::draws<Between>()}),
+                  "Stack: the layer and what stands between two drop at one place");
+    static constexpr std::uint64_t draws =
+        detail::draws<L>() != 0 || detail::draws<Between>() != 0 ? detail::draws_below : 0;
     static constexpr std::string_view part_separator = "_";
 
     std::array<L, std::size_t(num_layers)> layers;

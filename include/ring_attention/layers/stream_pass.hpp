@@ -22,15 +22,16 @@ class StreamMemory {
     }
 
     /// With a place for these tokens. window: of the layer's mask, or 0. Throws Error where it was another
-    /// one before: what the cache has let go, a wider window would miss.
+    /// one before: a wider one would miss what the cache has let go.
     KeyValueCache<T>& next_cache(const HeadShape& shape, Index window, const TokenPositions& next) {
-        if (asked_ == caches_.size()) caches_.emplace_back(shape, window);
-        KeyValueCache<T>& cache = caches_[asked_++];
-        if (cache.window() != window)
-            throw Error("the window of an attention layer is " + std::to_string(window) + ", expected " +
-                        std::to_string(cache.window()) + ", as when the stream began");
+        KeyValueCache<T>& cache = next_cache(shape, window);
         cache.make_room(next, room_, portion_);
         return cache;
+    }
+
+    /// Of a stream that starts with a whole sequence: the place for what tokens to come see of it.
+    KeyValueView<T> next_start(const HeadShape& shape, Index window, Index seq_len) {
+        return next_cache(shape, window).start_with(seq_len, room_, portion_);
     }
 
     /// Forgets all tokens, and keeps the memory; the next is at this position.
@@ -45,6 +46,15 @@ class StreamMemory {
     }
 
   private:
+    KeyValueCache<T>& next_cache(const HeadShape& shape, Index window) {
+        if (asked_ == caches_.size()) caches_.emplace_back(shape, window);
+        KeyValueCache<T>& cache = caches_[asked_++];
+        if (cache.window() != window)
+            throw Error("the window of an attention layer is " + std::to_string(window) + ", expected " +
+                        std::to_string(cache.window()) + ", as when the stream began");
+        return cache;
+    }
+
     std::vector<KeyValueCache<T>> caches_;
     Index room_ = 0, portion_ = 0;
     std::size_t asked_ = 0;
@@ -78,6 +88,10 @@ struct StreamPass {
     }
 
     Index document_start(Index) const { return start_of_document; }
+
+    Matrix<std::int32_t> token_types() const {
+        return Matrix<std::int32_t>::Zero(batch * share.next.count, 1);
+    }
 
     template <class Number>
     Matrix<Number> last_rows(const Matrix<Number>& rows) const {

@@ -2,19 +2,45 @@
 
 #include <cstdint>
 
-#include <ring_attention/models/language_body.hpp>
+#include <ring_attention/models/checked_options.hpp>
 #include <ring_attention/models/model.hpp>
-#include <ring_attention/models/sequence_body.hpp>
+#include <ring_attention/models/transformer.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
+namespace detail {
+
+template <class Checked, class T>
+using ModelOf = Model<Transformer<Checked, T>, Checked::options.output>;
+
+// g++ 12 cannot see through these in one step, where the options depend on template arguments.
+template <TransformerOptions options, class T>
+struct TransformerModelOf {
+    using type = ModelOf<Checked<options>, T>;
+};
+template <Options options, class T>
+struct SequenceModelOf {
+    using type = ModelOf<CheckedOptions<options>, T>;
+};
+template <LanguageOptions options, class T>
+struct LanguageModelOf {
+    using type = ModelOf<CheckedLanguageOptions<options>, T>;
+};
+
+}  // namespace detail
+
+/// [batch, seq_len, embed_dim] or tokens [batch, seq_len] => hidden states, or logits in place of them, in
+/// the shape of options.output.
+template <TransformerOptions options, class T = float>
+using TransformerModel = typename detail::TransformerModelOf<options, T>::type;
+
 /// [batch, seq_len, embed_dim] => the shape of options.output.
 template <Options options, class T = float>
-using SequenceModel = Model<SequenceBody<detail::Checked<options>::of_layers, T>, options.output>;
+using SequenceModel = typename detail::SequenceModelOf<options, T>::type;
 
 /// Tokens [batch, seq_len] => logits [batch, seq_len, vocabulary].
 template <LanguageOptions options, class T = float>
-using LanguageModel = Model<LanguageBody<detail::CheckedLanguage<options>::of_layers, T>, Output::all>;
+using LanguageModel = typename detail::LanguageModelOf<options, T>::type;
 
 namespace detail {
 
@@ -59,6 +85,11 @@ Model built(const auto& options, std::uint64_t seed) {
 template <Options options, class T = float>
 SequenceModel<options, T> build(std::uint64_t seed = 0) {
     return detail::built<SequenceModel<options, T>>(options, seed);
+}
+
+template <TransformerOptions options, class T = float>
+TransformerModel<options, T> build(std::uint64_t seed = 0) {
+    return detail::built<TransformerModel<options, T>>(options, seed);
 }
 
 template <LanguageOptions options, class T = float>

@@ -7,6 +7,7 @@
 #include <ring_attention/layers/dropout.hpp>
 #include <ring_attention/models/doors.hpp>
 #include <ring_attention/models/gradient_chain.hpp>
+#include <ring_attention/models/input_bounds.hpp>
 #include <ring_attention/ring/local_ring.hpp>
 #include <ring_attention/sequence/agreement.hpp>
 
@@ -100,14 +101,25 @@ struct Model {
             throw RingError("backward: the cache is of another ring than the one given");
         const Pass pass{ring, share, cache.batch, {}, 0, false, &cache.sequences};
         Matrix<Scalar> d = Doors::leave_backward(d_output, share, cache.sequences);
-        add_seat_gradients(gradient, ring, share, cache.batch, [&](const SeatGradients<Model>& gradients) {
-            const auto of_body = gradients.part([](auto& model) -> auto& { return model.body; });
-            if constexpr (TokenBody<Body>)
-                body.backward(std::move(d), cache.body, of_body, pass);
-            else
-                d = body.backward(std::move(d), cache.body, of_body, pass);
-        });
-        if constexpr (!TokenBody<Body>) return Doors::enter_backward(d, cache.batch, share);
+        const SeatGradients<Body> gradients(gradient.body, rows_of_seats(share, cache.batch), ring);
+        if constexpr (TokenBody<Body>)
+            body.backward(std::move(d), cache.body, gradients, pass);
+        else
+            return Doors::enter_backward(body.backward(std::move(d), cache.body, gradients, pass),
+                                         cache.batch, share);
+    }
+
+    /// For a stream that starts with the sequence x and goes on alone, on every rank: what comes out at its
+    /// last token, [batch, out_width], the same on every rank, which memory_for(seq_len) has then what layers
+    /// leave for tokens to come. It is called when all else has been checked.
+    Matrix<Scalar> start_stream(const InputTensor& x, RingReference ring, auto&& memory_for) const {
+        const Share share = agree(x, {}, {}, ring);
+        const Sequences one_document;
+        const Pass pass{ring, share, x.dimension(0), {}, 0, true, &one_document,
+                        memory_for(share.layout().seq_len())};
+        const Matrix<Scalar> rows = body.forward(Doors::enter(x, share), nullptr, pass);
+        const bool all = rows.rows() == pass.batch * share.num_tokens();
+        return pool_last(all ? pass.last_rows(rows) : rows, pass.batch, out_width, ring);
     }
 
   private:
@@ -136,6 +148,9 @@ struct Model {
                 RingReference ring) const {
         Doors::require_input(x);
         const bool several = ring.ranks() > 1;
+        const detail::InputBounds bounds = detail::input_bounds(body);
+        const detail::TokenTypesVerdict token_types(bounds, sequences.token_types, x.dimension(0),
+                                                    x.dimension(1));
         const Share share =
             agree_on_share(ring, num_chunks, layout, x.dimension(1),
                            {{"batch", x.dimension(0)},
@@ -143,10 +158,13 @@ struct Model {
                             agreed_fingerprint("dropout", keep_patterns.key()),
                             detail::agreed_numbers("document_starts", sequences.document_starts),
                             detail::agreed_numbers("lengths", sequences.lengths),
+                            token_types.agreed(),
                             agreed_fingerprint("weights", several ? fingerprint(*this) : 0)});
         const Index seq_len = share.layout().seq_len();
         detail::require_documents(sequences.document_starts, seq_len, "Sequences");
         detail::require_lengths(sequences.lengths, x.dimension(0), seq_len, "Sequences");
+        detail::require_positions(bounds, sequences, seq_len);
+        token_types.require();
         return share;
     }
 };

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <ring_attention/layers/block.hpp>
 #include <ring_attention/models/transformer_options.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-/// The sequence model's options. A wrong one is a compile error in one sentence.
+/// The sequence model's options: those of TransformerOptions of the same names, for vectors. A wrong one is a
+/// compile error in one sentence.
 struct Options {
     int embed_dim = 0;      ///< width of the input, required
     int hidden_size = 256;  ///< width inside and of the output
@@ -43,96 +43,41 @@ struct LanguageOptions {
     bool sinks = false;
 };
 
-namespace detail {
-
-/// The rules that all transformer options share.
-template <class O>
-constexpr bool valid_transformer(const O& o) {
-    return o.hidden_size > 0 && o.num_heads > 0 && o.hidden_size % o.num_heads == 0 && o.num_chunks > 0 &&
-           o.num_layers > 0 && o.dropout >= 0 && o.dropout < 1 && o.key_value_heads >= 0 &&
-           (o.key_value_heads == 0 || o.num_heads % o.key_value_heads == 0) && o.window >= 0 &&
-           is_factor(o.softcap);
+/// What the options of a model say of the transformer that it is.
+constexpr TransformerOptions transformer_options(const TransformerOptions& options) {
+    return options;
 }
 
-/// Of each block.
-template <class O>
-constexpr BlockOptions block_options(const O& o) {
-    return {.width = o.hidden_size,
-            .heads = o.num_heads,
-            .dropout = o.dropout,
+/// As in the list of all.
+constexpr TransformerOptions transformer_options(const Options& o) {
+    return {.embed_dim = o.embed_dim,
+            .hidden_size = o.hidden_size,
+            .num_heads = o.num_heads,
+            .num_layers = o.num_layers,
             .key_value_heads = o.key_value_heads,
+            .num_chunks = o.num_chunks,
+            .layout = o.layout,
+            .output = o.output,
+            .dropout = o.dropout,
             .window = o.window,
             .softcap = o.softcap,
             .sinks = o.sinks};
 }
 
-/// What the layers see of the options: models that differ in the rest have layers in common.
-constexpr Options for_layers(Options options) {
-    options.num_chunks = 1;
-    options.window_size = 1;
-    options.output = Output::all;
-    options.layout = Layout::contiguous;
-    return options;
+/// With sinusoidal positions.
+constexpr TransformerOptions transformer_options(const LanguageOptions& o) {
+    return {.vocabulary = o.vocabulary,
+            .hidden_size = o.hidden_size,
+            .num_heads = o.num_heads,
+            .num_layers = o.num_layers,
+            .key_value_heads = o.key_value_heads,
+            .num_chunks = o.num_chunks,
+            .layout = o.layout,
+            .dropout = o.dropout,
+            .window = o.window,
+            .softcap = o.softcap,
+            .sinks = o.sinks,
+            .positions = Positions::sinusoidal};
 }
-constexpr LanguageOptions for_layers(LanguageOptions options) {
-    options.num_chunks = 1;
-    options.layout = Layout::contiguous;
-    return options;
-}
-
-/// The first rule that is broken, in one readable line.
-template <Options o>
-struct Checked {
-    static constexpr bool heads = o.hidden_size > 0 && o.num_heads > 0;
-    static_assert(o.embed_dim > 0, "Options: embed_dim is required and must be positive");
-    static_assert(o.hidden_size > 0, "Options: hidden_size must be positive");
-    static_assert(o.num_heads > 0, "Options: num_heads must be positive");
-    static_assert(!heads || o.hidden_size % (heads ? o.num_heads : 1) == 0,
-                  "Options: num_heads must divide hidden_size");
-    static_assert(o.num_chunks > 0, "Options: num_chunks must be positive");
-    static_assert(o.num_layers > 0, "Options: num_layers must be positive");
-    static_assert(o.dropout >= 0 && o.dropout < 1, "Options: dropout must be at least 0 and less than 1");
-    static_assert(o.window_size > 0, "Options: window_size must be positive");
-    static_assert(o.key_value_heads >= 0, "Options: key_value_heads must not be negative");
-    static_assert(!heads || o.key_value_heads <= 0 ||
-                      o.num_heads % (o.key_value_heads > 0 ? o.key_value_heads : 1) == 0,
-                  "Options: key_value_heads must divide num_heads");
-    static_assert(o.window >= 0, "Options: window must not be negative");
-    static_assert(is_factor(o.softcap), "Options: softcap must be finite and not negative");
-
-    /// Any valid options in place of invalid ones, so that the sentence above is the only error.
-    static constexpr Options options = o.embed_dim > 0 && valid_transformer(o)
-                                           ? o
-                                           : Options{.embed_dim = 1, .hidden_size = 1, .num_heads = 1};
-    static constexpr Options of_layers = for_layers(options);
-};
-
-template <LanguageOptions o>
-struct CheckedLanguage {
-    static constexpr bool heads = o.hidden_size > 0 && o.num_heads > 0;
-    static_assert(o.vocabulary > 0, "LanguageOptions: vocabulary must be positive");
-    static_assert(o.hidden_size > 0, "LanguageOptions: hidden_size must be positive");
-    static_assert(o.num_heads > 0, "LanguageOptions: num_heads must be positive");
-    static_assert(!heads || o.hidden_size % (heads ? o.num_heads : 1) == 0,
-                  "LanguageOptions: num_heads must divide hidden_size");
-    static_assert(o.num_chunks > 0, "LanguageOptions: num_chunks must be positive");
-    static_assert(o.num_layers > 0, "LanguageOptions: num_layers must be positive");
-    static_assert(o.dropout >= 0 && o.dropout < 1,
-                  "LanguageOptions: dropout must be at least 0 and less than 1");
-    static_assert(o.key_value_heads >= 0, "LanguageOptions: key_value_heads must not be negative");
-    static_assert(!heads || o.key_value_heads <= 0 ||
-                      o.num_heads % (o.key_value_heads > 0 ? o.key_value_heads : 1) == 0,
-                  "LanguageOptions: key_value_heads must divide num_heads");
-    static_assert(o.window >= 0, "LanguageOptions: window must not be negative");
-    static_assert(is_factor(o.softcap), "LanguageOptions: softcap must be finite and not negative");
-
-    static constexpr LanguageOptions options = o.vocabulary > 0 && valid_transformer(o)
-                                                   ? o
-                                                   : LanguageOptions{
-                                                         .vocabulary = 1, .hidden_size = 1, .num_heads = 1};
-    static constexpr LanguageOptions of_layers = for_layers(options);
-};
-
-}  // namespace detail
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -43,7 +43,8 @@ class Stream {
     static constexpr Index out_width = M::out_width;
     static constexpr Index portion = 512;
 
-    explicit Stream(const M& model, const StreamOptions& options = {}) : model_(&model), options_(options) {
+    explicit Stream(const M& model, const StreamOptions& options = {})
+        : model_(&model), options_(options), max_positions_(detail::input_bounds(model.body).max_positions) {
         if (options.batch < 1)
             throw ShapeError("StreamOptions: batch is " + std::to_string(options.batch) +
                              ", expected at least 1");
@@ -86,6 +87,38 @@ class Stream {
         const Index count = x.dimension(1);
         Tensor<Scalar, 3> y(options_.batch, count, out_width);
         run(x.data(), count, count, y.data());
+        return y;
+    }
+
+    /// The first tokens, of which the ranks of a ring compute each its own: x as for the model on this ring,
+    /// this rank's tokens => [batch, out_width] at the last token of all, the same on every rank. Every rank
+    /// has the keys and values of all of them then, and goes on by itself, as all others do: with the same
+    /// bits, on any number of ranks. Throws Error where the stream has tokens already; where it fails
+    /// half-way, the stream is empty as before.
+    Tensor<Scalar, 2> prefill(const SequenceTensor& x, RingReference ring)
+    requires(M::output_kind != Output::mean_pool) {
+        if (size_ > 0)
+            throw Error("prefill: the stream has " + std::to_string(size_) + " tokens already, expected none");
+        if (x.dimension(0) != options_.batch)
+            throw ShapeError("prefill: x has a batch of " + std::to_string(x.dimension(0)) + ", expected " +
+                             std::to_string(options_.batch));
+        Index count = 0, room = 0;
+        Matrix<Scalar> last;
+        try {
+            last = model_->start_stream(x, ring, [&](Index seq_len) -> StreamMemory<Scalar>& {
+                count = seq_len;
+                room = room_for(count);
+                memory_.begin_pass(room, portion);
+                return memory_;
+            });
+        } catch (...) {
+            memory_.forget(0);
+            throw;
+        }
+        size_ = count;
+        capacity_ = room;
+        Tensor<Scalar, 2> y(options_.batch, out_width);
+        std::copy_n(last.data(), last.size(), y.data());
         return y;
     }
 
@@ -158,6 +191,10 @@ class Stream {
             throw ShapeError("push: " + std::to_string(count) + " tokens after " + std::to_string(size) +
                              ", expected at most " + std::to_string(options_.capacity) +
                              " in all, the capacity");
+        if (count > max_positions_ - size)
+            throw ShapeError("push: " + std::to_string(count) + " tokens after " + std::to_string(size) +
+                             " of the document, expected at most " + std::to_string(max_positions_) +
+                             " in all, the positions that the model has learned");
         return size + count <= capacity_ ? capacity_ : std::max(size + count, 2 * capacity_);
     }
 
@@ -189,6 +226,7 @@ class Stream {
 
     const M* model_;
     StreamOptions options_;
+    Index max_positions_;  // of a document
     StreamMemory<Scalar> memory_;
     Index size_ = 0, document_start_ = 0, capacity_ = 0;
     Matrix<double> sums_;  // [batch, out_width] of all outputs, for a mean

@@ -1,44 +1,79 @@
 #pragma once
 
+#include <type_traits>
+
 #include <ring_attention/layers/block.hpp>
+#include <ring_attention/layers/embedding.hpp>
+#include <ring_attention/layers/positional_encoding.hpp>
+#include <ring_attention/layers/sequential.hpp>
 #include <ring_attention/layers/stack.hpp>
+#include <ring_attention/models/transformer_options.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-/// Blocks "ring_1" ... "ring_{Layers}", dropout between them, and a last norm "final_norm".
-template <class T, BlockOptions options, Index Layers>
-struct Transformer {
-    using Scalar = T;
-    static constexpr Index in_width = options.width, out_width = options.width;
-    static constexpr bool streams = Block<T, options>::streams;
-    using Between =
-        DropoutLayer<T, options.width, DropoutOptions{options.dropout, DropoutSite::between_blocks}>;
+namespace detail {
 
-    Stack<Block<T, options>, Layers, Between> blocks;
-    LayerNorm<T, options.width> final_norm;
+/// A part, or where the model does not have it, nothing.
+template <bool is_there, class Part, class Nothing>
+using PartIf = std::conditional_t<is_there, Part, Named<"", Nothing>>;
 
-    static void visit(auto&& f, auto&... self) {
-        f("ring", self.blocks...);
-        f("final_norm", self.final_norm...);
-    }
+constexpr NormOptions norm_options(const TransformerOptions& o) {
+    return {o.norm, o.norm_epsilon};
+}
 
-    struct Cache {
-        typename decltype(Transformer::blocks)::Cache blocks;
-        typename decltype(Transformer::final_norm)::Cache final_norm;
-    };
+/// Of each block.
+constexpr BlockOptions block_options(const TransformerOptions& o) {
+    return {.width = o.hidden_size,
+            .heads = o.num_heads,
+            .dropout = o.dropout,
+            .key_value_heads = o.key_value_heads,
+            .head_width = o.head_width,
+            .causal = o.causal,
+            .window = o.window,
+            .softcap = o.softcap,
+            .scale = o.scale,
+            .sinks = o.sinks,
+            .ffn_width = o.ffn_width,
+            .activation = o.activation,
+            .gated = o.gated,
+            .norm = norm_options(o),
+            .norm_place = o.norm_place,
+            .qkv_bias = o.qkv_bias,
+            .out_bias = o.out_bias,
+            .ffn_bias = o.ffn_bias,
+            .query_key_norm = o.query_key_norm,
+            .rotary = o.rotary};
+}
 
-    Matrix<T> forward(Matrix<T> x, Cache* cache, const auto& pass) const {
-        x = forward_layer(blocks, std::move(x), cache ? &cache->blocks : nullptr, pass);
-        return forward_layer(final_norm, std::move(x), cache ? &cache->final_norm : nullptr, pass);
-    }
+/// What a transformer consists of.
+template <class Checked, class T>
+struct TransformerParts {
+    static constexpr TransformerOptions o = Checked::options;
+    static constexpr Index width = o.hidden_size;
+    static constexpr bool has_tokens = o.vocabulary > 0;
+    using Nothing = Identity<T, width>;
+    static constexpr BlockOptions of_block = block_options(o);
+    static constexpr NormOptions of_norm = of_block.norm;
+    using Norm = ring_attention::Norm<T, width, of_norm>;
+    using Entrance = std::conditional_t<
+        has_tokens, Named<"embedding", Embedding<T, o.vocabulary, width>>,
+        PartIf<o.embed_dim != width, Named<"input_projection", Dense<T, o.embed_dim, width>>, Nothing>>;
+    using Positioned = PartIf<o.positions == Positions::sinusoidal,
+                              Named<"positions", PositionalEncoding<T, width>>, Nothing>;
+    using Blocks = Stack<Block<T, of_block>, o.num_layers,
+                         DropoutLayer<T, width, DropoutOptions{o.dropout, DropoutSite::between_blocks}>>;
+    using FinalNorm = PartIf<o.final_norm, Named<"final_norm", Norm>, Nothing>;
+    using Head = PartIf<o.head && has_tokens, Named<"head", Dense<T, width, o.vocabulary>>, Nothing>;
 
-    Matrix<T> backward(Matrix<T> d, const Cache& cache, const SeatGradients<Transformer>& gradients,
-                       const auto& pass) const {
-        d = backward_layer(final_norm, std::move(d), cache.final_norm,
-                           gradients.part([](auto& all) -> auto& { return all.final_norm; }), pass);
-        return backward_layer(blocks, std::move(d), cache.blocks,
-                              gradients.part([](auto& all) -> auto& { return all.blocks; }), pass);
-    }
+    using type = Sequential<Entrance, Positioned, Named<"ring_", Blocks>, FinalNorm, Head>;
 };
+
+}  // namespace detail
+
+/// A transformer between its doors: the embedding of tokens or input_projection (only where embed_dim is not
+/// hidden_size), positions, blocks "ring_1" ... with dropout between them, final_norm, and for tokens a head
+/// that gives a logit for each of the vocabulary. Models that differ in what no layer sees are of one type.
+template <class Checked, class T>
+using Transformer = typename detail::TransformerParts<Checked, T>::type;
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

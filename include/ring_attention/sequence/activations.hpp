@@ -16,6 +16,14 @@ IndexRange rows_of_seat(const auto& share, Index batch, Index seat) {
     return {batch * share.tokens_before(seat), batch * share.tokens(seat).count};
 }
 
+/// Those of each seat.
+List<IndexRange> rows_of_seats(const auto& share, Index batch) {
+    List<IndexRange> rows;
+    rows.reserve(std::size_t(share.num_seats()));
+    for (Index seat = 0; seat < share.num_seats(); ++seat) rows.push_back(rows_of_seat(share, batch, seat));
+    return rows;
+}
+
 namespace detail {
 
 /// Calls f(number of the token in [batch, tokens], its row) for all tokens of a rank, on all threads.

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <vector>
 
+#include <ring_attention/core/tensor.hpp>
 #include <ring_attention/core/types.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
@@ -14,6 +16,9 @@ struct Sequences {
     std::vector<Index> document_starts = {};
     /// How many tokens of each batch entry are true; padding behind them is seen by none. Empty: all.
     std::vector<Index> lengths = {};
+    /// The type of each of this rank's tokens, [batch, tokens], for models with a table of them (TokenTypes).
+    /// Empty: all 0, as those of tokens that are pushed to a Stream.
+    Tensor<std::int32_t, 2> token_types = Tensor<std::int32_t, 2>();
 
     /// The true tokens of a batch entry.
     Index length(Index batch, Index seq_len) const {

@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# pretrained.sh PROGRAM MODEL GOLDEN TOOL [MPIRUN...]: what the program of a published model promises. MODEL is the folder
+# that TOOL (pretrained_golden) made of the golden file GOLDEN. Exits with 1 at the first promise broken.
+set -euo pipefail
+program=$1 model=$2 golden=$3 tool=$4
+shift 4
+mpirun=("$@")
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+die() {
+    echo "pretrained.sh: $*" >&2
+    exit 1
+}
+
+# refuses WORD ARGUMENT...: one line on stderr that says WORD, nothing on stdout, exit code 2, and no result
+refuses() {
+    local word=$1 code=0
+    shift
+    timeout 60 "$program" "$@" >out.txt 2>err.txt || code=$?
+    [[ $code -eq 2 ]] || die "'$*' exits with $code, expected 2: $(cat err.txt)"
+    [[ $(wc -l <err.txt) -eq 1 ]] || die "'$*' writes $(wc -l <err.txt) lines on stderr, expected 1"
+    [[ ! -s out.txt ]] || die "'$*' writes on stdout: $(head -n 1 out.txt)"
+    grep -q -- "$word" err.txt || die "'$*' does not say '$word': $(cat err.txt)"
+    [[ ! -e refused && ! -e refused.safetensors ]] || die "'$*' leaves a result"
+}
+
+# ---- evaluate: what the golden file says, and the same bits however many take part
+
+on() {  # on RANKS ARGUMENT...
+    local ranks=$1 launch=()
+    shift
+    [[ $ranks -eq 0 ]] || launch=("${mpirun[@]}" -n "$ranks")
+    timeout 120 "${launch[@]}" "$program" "$@" 2>err.txt || die "'$*' on $ranks ranks: $(cat err.txt)"
+}
+ranks=(0)
+[[ ${#mpirun[@]} -eq 0 ]] || ranks+=(1 3)
+
+"$tool" inputs .
+for n in "${ranks[@]}"; do
+    on "$n" evaluate --input "$model/input.safetensors" --output "g$n.safetensors" --gradients >out.txt
+    [[ ! -s out.txt && ! -s err.txt ]] || die "evaluate says $(cat out.txt err.txt)"
+    cmp -s g0.safetensors "g$n.safetensors" || die "other results on $n ranks"
+done
+"$tool" compare "$golden" g0.safetensors gradients || die "other results than the golden file"
+on 0 evaluate --input "$model/input.safetensors" --output plain.safetensors --threads 2
+"$tool" compare "$golden" plain.safetensors >out.txt || die "other results without gradients"
+on 0 evaluate --input padded.safetensors --output padded_output.safetensors --gradients
+
+# ---- generate: the numbers in one line, how fast beside it
+
+for n in "${ranks[@]}"; do
+    on "$n" generate --tokens "1 2, 3 4 5 6 7 8 9 10 11 12 13" --length 12 >"greedy$n.txt"
+    grep -q '^prefill: 13 tokens, [0-9.]* tokens/s$' err.txt || die "no speed of the prompt: $(cat err.txt)"
+    grep -q '^token by token: 11 tokens, [0-9.]* tokens/s$' err.txt || die "no speed of tokens: $(cat err.txt)"
+    cmp -s greedy0.txt "greedy$n.txt" || die "other tokens on $n ranks: $(cat greedy0.txt "greedy$n.txt")"
+    on "$n" generate --tokens 7 --length 5 --temperature 1 --seed 3 >"drawn$n.txt"
+    cmp -s drawn0.txt "drawn$n.txt" || die "other tokens drawn on $n ranks"
+done
+[[ $(wc -l <greedy0.txt) -eq 1 && $(wc -w <greedy0.txt) -eq 12 ]] || die "not 12 tokens: $(cat greedy0.txt)"
+# What is generated in one go is what is generated after a part of it.
+on 0 generate --tokens "1 2 3 4 5 6 7 8 9 10 11 12 13 $(cut -d ' ' -f 1-5 greedy0.txt)" --length 7 >rest.txt
+[[ $(cat rest.txt) == "$(cut -d ' ' -f 6-12 greedy0.txt)" ]] || die "other tokens after a longer prompt"
+on 0 generate --tokens 7 --length 5 --temperature 1 --seed 4 >other.txt
+! cmp -s drawn0.txt other.txt || die "two seeds, the same tokens"
+on 0 generate --tokens 7 --length 0 >none.txt
+
+# ---- train: the loss falls, and the folder is a model as published, which goes on from there
+
+train=(train --context 8 --batch 2 --steps 12 --warmup-steps 2 --learning-rate 0.01 --report-every 6 --seed 1)
+for n in "${ranks[@]}"; do
+    on "$n" "${train[@]}" --data text.safetensors --out "trained$n" >"train$n.txt"
+    grep -q '^step 12/12  loss [0-9.]*  ' "train$n.txt" || die "no progress: $(cat "train$n.txt")"
+    cmp -s trained0/model.safetensors "trained$n/model.safetensors" || die "other weights on $n ranks"
+done
+loss() { sed -En "s|^step $2/.* loss ([0-9.]+) .*|\1|p" "$1"; }
+awk "BEGIN { exit !($(loss train0.txt 12) < 0.8 * $(loss train0.txt 6)) }" || die "the loss does not fall: $(cat train0.txt)"
+on 0 evaluate --model trained0 --input "$model/input.safetensors" --output trained.safetensors
+! cmp -s plain.safetensors trained.safetensors || die "training has changed nothing"
+on 0 "${train[@]}" --data texts.safetensors --out again --model trained0 >again.txt
+awk "BEGIN { exit !($(loss again.txt 6) < $(loss train0.txt 6)) }" || die "training does not go on: $(cat again.txt)"
+
+# ---- what does not fit
+
+evaluate=(evaluate --output refused.safetensors --input)
+refuses "nowhere" "${evaluate[@]}" nowhere.safetensors
+refuses "input_ids" "${evaluate[@]}" no_ids.safetensors
+refuses "61 at \[1, 1\], expected 0 to 60" "${evaluate[@]}" high.safetensors
+refuses "-3 at \[0, 2\]" "${evaluate[@]}" negative.safetensors
+refuses "at least one token" "${evaluate[@]}" no_tokens.safetensors
+refuses "expected \[batch, seq\]" "${evaluate[@]}" of_three_axes.safetensors
+refuses "F32, expected I64" "${evaluate[@]}" floats.safetensors
+refuses "behind a 0 at \[0, 1\]" "${evaluate[@]}" front.safetensors
+refuses "2 at \[0, 2\], expected 0 to 1" "${evaluate[@]}" twos.safetensors
+refuses "attention_mask has shape \[3, 2\], expected \[2, 3\]" "${evaluate[@]}" other_mask.safetensors
+refuses "token_type_ids has 1 at" "${evaluate[@]}" types.safetensors
+refuses "loss_weight has shape" "${evaluate[@]}" few_weights.safetensors
+refuses "missing/" evaluate --input padded.safetensors --output missing/x.safetensors
+refuses "nowhere" "${evaluate[@]}" padded.safetensors --model nowhere
+refuses "'61', expected" generate --tokens "1 61"
+refuses "'x', expected" generate --tokens "1 x"
+refuses "expected a token" generate --tokens ""
+refuses "length" generate --tokens 1 --length -1
+refuses "of 200" train --data text.safetensors --out refused --context 200
+refuses "see --help" train --data text.safetensors
+refuses "subcommand" nothing
+
+cp -r "$model" other
+sed -i 's/"num_hidden_layers": *[0-9]*/"num_hidden_layers": 3/' other/config.json
+refuses "num_layers\|num_hidden_layers" "${evaluate[@]}" padded.safetensors --model other
+cp "$model/config.json" other
+truncate -s -4 other/model.safetensors
+refuses "model.safetensors" "${evaluate[@]}" padded.safetensors --model other
+
+if [[ ${#mpirun[@]} -gt 0 ]]; then
+    ! timeout 60 "${mpirun[@]}" -n 3 "$program" "${evaluate[@]}" high.safetensors >out.txt 2>err.txt ||
+        die "3 ranks take token 61"
+    grep -q "expected 0 to 60" err.txt || die "3 ranks do not say what is wrong: $(cat err.txt)"
+fi
