@@ -107,8 +107,8 @@ refuses "see --help" train --data text.safetensors
 refuses "subcommand" nothing
 
 cp -r "$model" other
-sed -i 's/"num_hidden_layers": *[0-9]*/"num_hidden_layers": 3/' other/config.json
-refuses "num_layers\|num_hidden_layers" "${evaluate[@]}" padded.safetensors --model other
+sed -i 's/"intermediate_size": *[0-9]*/"intermediate_size": 41/' other/config.json
+refuses "intermediate_size" "${evaluate[@]}" padded.safetensors --model other
 cp "$model/config.json" other
 truncate -s -4 other/model.safetensors
 refuses "model.safetensors" "${evaluate[@]}" padded.safetensors --model other
