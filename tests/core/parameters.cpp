@@ -94,3 +94,24 @@ TEST_CASE("the digest is FNV-1a") {
     all.add(std::as_bytes(std::span("a", 1)));
     CHECK(all.value() == 0xaf63dc4c8601ec8cu);  // from the authors' test vectors
 }
+
+namespace {
+
+struct Prefixes {
+    Pair nothing, word;
+    static void visit(auto&& f, auto&... self) {
+        f("", self.nothing...);
+        f("word_", self.word...);
+    }
+};
+
+}  // namespace
+
+TEST_CASE("parameters: a part's name that is empty or ends in _ is all that stands before its parameters'") {
+    std::vector<std::string> names;
+    const Prefixes prefixes;
+    ra::for_each_parameter(prefixes, [&](std::string_view name, const auto&) { names.emplace_back(name); });
+    CHECK(names == std::vector<std::string>{"first.kernel", "first.bias", "second.kernel", "second.bias",
+                                            "word_first.kernel", "word_first.bias", "word_second.kernel",
+                                            "word_second.bias"});
+}

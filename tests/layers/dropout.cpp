@@ -126,3 +126,34 @@ TEST_CASE("dropout: what is kept is divided by 1 - rate, what is not is 0 even i
                 CHECK(value == ((batch + position + i) % 2 == 1 ? 4.0 : 0.0));
             }
 }
+
+namespace {
+
+/// The patterns of a Dropout, of another type.
+struct Own : ra::Dropout {
+    static constexpr bool drawn_from_numbers = false;
+};
+
+}  // namespace
+
+TEST_CASE("dropout: backward draws a Dropout's patterns again, and needs no matrix for that") {
+    using Layer = Quarter<ra::DropoutSite::attention>;
+    ra::LocalRing ring;
+    const ra::Share share(ra::ChunkLayout(7, 3), 0, 1);
+    const auto d = support::normal_matrix(14, 4, 1);
+    Layer::Cache drawn, kept;
+    const Layer layer;
+    Layer gradient;
+    {
+        const ra::Dropout dropout{.seed = 3, .step = 5};
+        const Own own{dropout};
+        layer.forward(d, &drawn, ra::Pass{ring, share, 2, dropout, 6});
+        layer.forward(d, &kept, ra::Pass{ring, share, 2, own, 6});
+    }  // neither is there any more
+    CHECK(drawn.keep.size() == 0);
+    CHECK(kept.keep.size() == 14 * 4);
+    const ra::Pass pass{ring, share, 2, {}, 1};  // the layer's place is in the cache, too
+    const auto again = layer.backward(d, drawn, ra::SeatGradients<Layer>(gradient, 14), pass);
+    CHECK(compare::same_bits(again, layer.backward(d, kept, ra::SeatGradients<Layer>(gradient, 14), pass)));
+    CHECK_FALSE(compare::same_bits(again, d));
+}

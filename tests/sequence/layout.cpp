@@ -29,6 +29,8 @@ TEST_CASE("layout: each seat has the tokens that the layout says, in rising orde
     for_each_layout([](const ra::ChunkLayout& layout, const std::vector<Positions>& expected) {
         for (Index seat = 0; seat < layout.num_seats(); ++seat)
             CHECK(support::positions_of(layout.tokens(seat)) == expected[std::size_t(seat)]);
+        for (Index seat = 0; seat < layout.num_seats(); ++seat)
+            for (const Index position : expected[std::size_t(seat)]) CHECK(layout.seat_of(position) == seat);
     });
 }
 

@@ -82,6 +82,6 @@ struct BlockParts {
 ///   x += dropout(attention(attn_norm(x)))
 ///   x += dropout(ffn_down(gelu(ffn_up(ffn_norm(x)))))
 template <class T, BlockOptions options>
-using Block = typename detail::BlockParts<T, options>::type;
+struct Block : detail::BlockParts<T, options>::type {};
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

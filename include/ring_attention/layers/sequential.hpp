@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <concepts>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -133,9 +134,10 @@ struct Sequential : detail::Entrance<std::tuple_element_t<0, detail::LayersOf<Pa
         return x;
     }
 
+    /// Self: a Sequential, or what derives from it to have a name.
+    template <std::derived_from<Sequential> Self>
     typename Entrance::InputGradient backward(Matrix<Scalar> d, const Cache& cache,
-                                              const SeatGradients<Sequential>& gradients,
-                                              const auto& pass) const {
+                                              const SeatGradients<Self>& gradients, const auto& pass) const {
         const auto backward_part = [&](auto number) {
             constexpr std::size_t i = number;
             return backward_layer(

@@ -10,9 +10,16 @@
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
+/// All layers of a stack as they are made.
+struct AllAlike {
+    static void prepare(auto&, Index) {}
+};
+
 /// Layers of one type, one after the other, and a layer without parameters between each two (dropout). One
-/// type is instantiated once, however many there are.
-template <Layer L, Index num_layers, Layer Between = Identity<typename L::Scalar, L::out_width>>
+/// type is instantiated once, however many there are. Where they differ in what is not their type,
+/// Differences::prepare(layer, its number from 1) says so, when the stack is made.
+template <Layer L, Index num_layers, Layer Between = Identity<typename L::Scalar, L::out_width>,
+          class Differences = AllAlike>
 struct Stack {
     static_assert(SameWidth<L::out_width, L::in_width> && SameWidth<Between::in_width, L::out_width> &&
                   SameWidth<Between::out_width, L::in_width>);
@@ -29,6 +36,10 @@ struct Stack {
 
     std::array<L, std::size_t(num_layers)> layers;
     Between between;
+
+    Stack() {
+        for (std::size_t i = 0; i < layers.size(); ++i) Differences::prepare(layers[i], Index(i) + 1);
+    }
 
     /// The parts are called "1", "2", ....
     static void visit(auto&& f, auto&... self) {

@@ -11,21 +11,18 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 namespace detail {
 
 template <class Checked, class T>
-using ModelOf = Model<Transformer<Checked, T>, Checked::options.output>;
+struct ModelOf {
+    static constexpr TransformerOptions of_layers = for_layers(Checked::options);
+    using type = Model<Transformer<of_layers, T>, Checked::options.output>;
+};
 
 // g++ 12 cannot see through these in one step, where the options depend on template arguments.
 template <TransformerOptions options, class T>
-struct TransformerModelOf {
-    using type = ModelOf<Checked<options>, T>;
-};
+struct TransformerModelOf : ModelOf<Checked<options>, T> {};
 template <Options options, class T>
-struct SequenceModelOf {
-    using type = ModelOf<CheckedOptions<options>, T>;
-};
+struct SequenceModelOf : ModelOf<CheckedOptions<options>, T> {};
 template <LanguageOptions options, class T>
-struct LanguageModelOf {
-    using type = ModelOf<CheckedLanguageOptions<options>, T>;
-};
+struct LanguageModelOf : ModelOf<CheckedLanguageOptions<options>, T> {};
 
 }  // namespace detail
 

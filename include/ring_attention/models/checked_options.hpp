@@ -34,6 +34,14 @@ constexpr bool keeps_rules(const TransformerOptions& o) {
 #undef RING_ATTENTION_RULE
 }
 
+/// What the layers see of the options: models that differ in the rest are of one type.
+constexpr TransformerOptions for_layers(TransformerOptions o) {
+    o.num_chunks = 1;
+    o.layout = Layout::contiguous;
+    o.output = Output::all;
+    return o;
+}
+
 /// Any that keep the rules in place of wrong ones, so that what a check below says of those is the only
 /// error.
 constexpr TransformerOptions kept(const TransformerOptions& o) {

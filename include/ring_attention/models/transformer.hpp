@@ -45,10 +45,17 @@ constexpr BlockOptions block_options(const TransformerOptions& o) {
             .rotary = o.rotary};
 }
 
+/// Some of the blocks have no window.
+template <int first, int every>
+struct FullAttention {
+    static void prepare(auto& block, Index number) {
+        if (number <= first || (every > 0 && number % every == 0)) std::get<0>(block.layers).inner.window = 0;
+    }
+};
+
 /// What a transformer consists of.
-template <class Checked, class T>
+template <TransformerOptions o, class T>
 struct TransformerParts {
-    static constexpr TransformerOptions o = Checked::options;
     static constexpr Index width = o.hidden_size;
     static constexpr bool has_tokens = o.vocabulary > 0;
     using Nothing = Identity<T, width>;
@@ -60,8 +67,10 @@ struct TransformerParts {
         PartIf<o.embed_dim != width, Named<"input_projection", Dense<T, o.embed_dim, width>>, Nothing>>;
     using Positioned = PartIf<o.positions == Positions::sinusoidal,
                               Named<"positions", PositionalEncoding<T, width>>, Nothing>;
-    using Blocks = Stack<Block<T, of_block>, o.num_layers,
-                         DropoutLayer<T, width, DropoutOptions{o.dropout, DropoutSite::between_blocks}>>;
+    using Between = DropoutLayer<T, width, DropoutOptions{o.dropout, DropoutSite::between_blocks}>;
+    using Differences = std::conditional_t<o.window == 0, AllAlike,
+                                           FullAttention<o.full_attention_first, o.full_attention_every>>;
+    using Blocks = Stack<Block<T, of_block>, o.num_layers, Between, Differences>;
     using FinalNorm = PartIf<o.final_norm, Named<"final_norm", Norm>, Nothing>;
     using Head = PartIf<o.head && has_tokens, Named<"head", Dense<T, width, o.vocabulary>>, Nothing>;
 
@@ -72,8 +81,10 @@ struct TransformerParts {
 
 /// A transformer between its doors: the embedding of tokens or input_projection (only where embed_dim is not
 /// hidden_size), positions, blocks "ring_1" ... with dropout between them, final_norm, and for tokens a head
-/// that gives a logit for each of the vocabulary. Models that differ in what no layer sees are of one type.
-template <class Checked, class T>
-using Transformer = typename detail::TransformerParts<Checked, T>::type;
+/// that gives a logit for each of the vocabulary.
+template <TransformerOptions o, class T>
+struct Transformer : detail::TransformerParts<o, T>::type {
+    static constexpr TransformerOptions options = o;
+};
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

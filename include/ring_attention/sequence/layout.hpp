@@ -14,6 +14,12 @@ inline IndexRange divide(Index total, Index parts, Index i) {
     return {i * size + std::min(i, extra), size + (i < extra ? 1 : 0)};
 }
 
+/// The part that thing number i is in: the inverse of divide.
+inline Index part_of(Index total, Index parts, Index i) {
+    const Index size = total / parts, extra = total % parts, in_larger = extra * (size + 1);
+    return i < in_larger ? i / (size + 1) : extra + (i - in_larger) / size;
+}
+
 /// Which tokens sit at seat i of n. Where attention is causal, late tokens see more keys than early ones: all
 /// but the first layout give every seat its part of both, so that the seats have equal work.
 enum class Layout {
@@ -59,6 +65,20 @@ class ChunkLayout {
                 return {seat, run.count, num_seats_};
             default:
                 return {run.first, run.count};
+        }
+    }
+
+    /// The seat of the token at a position of the sequence.
+    Index seat_of(Index position) const {
+        switch (layout_) {
+            case Layout::zigzag: {
+                const Index run = part_of(seq_len_, 2 * num_seats_, position);
+                return std::min(run, 2 * num_seats_ - 1 - run);
+            }
+            case Layout::striped:
+                return position % num_seats_;
+            default:
+                return part_of(seq_len_, num_seats_, position);
         }
     }
 
