@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <string>
 
+#include <ring_attention/io/pretrained.hpp>
 #include <ring_attention/ring_attention.hpp>
 
 // Written for one model by describe.cpp: constexpr ra::TransformerOptions options{...}, and model_folder.

@@ -19,7 +19,7 @@
 
 namespace {
 
-std::size_t bytes_now = 0, most_bytes = 0;
+std::size_t bytes_now = 0, most_bytes = 0, largest_block = std::size_t(1) << 40;
 
 void* count(void* data) {
     if (data == nullptr) throw std::bad_alloc();
@@ -42,7 +42,7 @@ std::size_t extra_bytes(auto&& f) {
 }  // namespace
 
 void* operator new(std::size_t size) {
-    return count(std::malloc(size));
+    return count(size > largest_block ? nullptr : std::malloc(size));
 }
 void* operator new(std::size_t size, std::align_val_t alignment) {
     const std::size_t unit = std::size_t(alignment);
@@ -61,12 +61,21 @@ void operator delete(void* data, std::size_t, std::align_val_t) noexcept {
     give_back(data);
 }
 
-TEST_CASE("a model is loaded and saved in the memory that it has and that of one tensor") {
+namespace {
+
+ra::TransformerOptions wide_options() {
     ra::TransformerOptions options = llama;
     options.hidden_size = options.ffn_width = 512;
     options.head_width = 0;
     options.num_heads = options.key_value_heads = 8;
     options.num_layers = 4;
+    return options;
+}
+
+}  // namespace
+
+TEST_CASE("a model is loaded and saved in the memory that it has and that of one tensor") {
+    const ra::TransformerOptions options = wide_options();
     constexpr std::size_t tensor_bytes = 512 * 512 * sizeof(float), details = 100'000;
     const TemporaryFolder folder;
     support::NamedParameters<float> model(options);
@@ -89,4 +98,19 @@ TEST_CASE("a model is loaded and saved in the memory that it has and that of one
     ra::write_safetensors(folder / "model.safetensors", halves);
     CHECK(extra_bytes([&] { ra::detail::load_published(model, options, folder.path()); }) <
           tensor_bytes + details);
+}
+
+TEST_CASE("what fails in the middle of reading leaves no half of a model") {
+    const ra::TransformerOptions options = wide_options();
+    const TemporaryFolder folder;
+    support::NamedParameters<float> model(options);
+    ra::detail::write_published(model, options, folder.path(), ra::detail::config_of(options));
+    largest_block = 500'000;  // there is no memory to turn a kernel
+    CHECK_THROWS_AS(ra::detail::load_published(model, options, folder.path()), std::bad_alloc);
+    largest_block = std::size_t(1) << 40;
+    bool all_nan = true;
+    ra::for_each_parameter(model, [&](std::string_view, const auto& parameter) {
+        all_nan = all_nan && parameter.array().isNaN().all();
+    });
+    CHECK(all_nan);
 }

@@ -132,11 +132,11 @@ TEST_CASE("the published weights of every family are loaded, and saved again to 
         published.erase("pooler.dense.weight");
         published.erase("pooler.dense.bias");
         CHECK(file.names().size() == published.size());
-        for (const auto& [tensor_name, tensor] : published) {
-            CAPTURE(tensor_name);
-            REQUIRE(file.contains(tensor_name));
-            file.require(tensor_name, tensor.dtype, tensor.shape);
-            CHECK(file.read_bytes(tensor_name) == tensor.bytes);
+        for (const auto& named : published) {
+            CAPTURE(named.first);
+            REQUIRE(file.contains(named.first));
+            file.require(named.first, named.second.dtype, named.second.shape);
+            CHECK(file.read_bytes(named.first) == named.second.bytes);
         }
         CHECK(detail::differences(ra::pretrained_options(saved.path()), golden.options).empty());
     }
@@ -164,11 +164,12 @@ TEST_CASE("a published kernel is turned, and queries, keys and values stand side
 }
 
 TEST_CASE("names with and without the prefix of the family are found") {
-    for (const auto& [name, prefix] : {std::pair<std::string, std::string>("gpt2", "transformer."),
-                                       {"bert", "bert."},
-                                       {"llama", "model."}}) {
-        CAPTURE(name);
-        const Golden golden(name);
+    for (const auto& family : {std::pair<std::string, std::string>("gpt2", "transformer."),
+                               {"bert", "bert."},
+                               {"llama", "model."}}) {
+        CAPTURE(family.first);
+        const Golden golden(family.first);
+        const std::string& prefix = family.second;
         const Tensors published = weights_of(golden);
         Tensors other;
         for (const auto& [tensor_name, tensor] : published)

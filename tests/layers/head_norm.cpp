@@ -103,7 +103,7 @@ void check_finite_differences(ra::Index tokens) {
     gradient.gamma.setConstant(3);  // to which it adds
     const ra::Index rows = x.batch * tokens;
     norm.backward(std::as_const(x).views(), d_x.views(), x.batch, epsilon,
-                  ra::SeatGradients<Norm>({{&gradient, {0, rows}}, {&gradient, {rows, rows}}}));
+                  ra::SeatGradients<Norm>(gradient, {{0, rows}, {rows, rows}}));
     for (ra::Index i = 0; i < d_x.batch * tokens; ++i)  // nobody's gradient is in the gaps
         std::fill_n(d_x.one.begin() + i * d_x.stride + d_x.heads * width, 2, 0.0);
     CHECK(support::gradient_error(x.one, d_x.one, loss) < 1e-8);

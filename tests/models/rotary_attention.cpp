@@ -10,6 +10,7 @@
 #include <ring_attention/layers/stack.hpp>
 #include <ring_attention/models/stream.hpp>
 
+#include "support/error_message.hpp"
 #include "support/layer_case.hpp"
 #include "support/layouts.hpp"
 #include "support/model_run.hpp"
@@ -98,6 +99,18 @@ TEST_CASE("rotary attention: a stream gives the whole forward pass, in documents
             }
         }
     }
+}
+
+TEST_CASE("rotary attention: a stream refuses a window that was changed in its middle") {
+    Model model = random_model();
+    ra::Stream stream{model};
+    const auto x = tensors::normal<double, 3>({1, 20, 6}, 1);
+    stream.push(x);
+    ra::Index& window = std::get<1>(model.body.layers).layers[0].window;
+    window = 9;
+    CHECK_REFUSES(stream.push(x), "window of an attention layer is 9", "expected 5");
+    window = 5;
+    CHECK_NOTHROW(stream.push(x));
 }
 
 TEST_CASE("rotary attention: a stream keeps all tokens of a layer without a window, and few of the others") {

@@ -28,10 +28,11 @@ inline std::vector<double> expected_sums(int ranks, std::size_t size) {
     return sums;
 }
 
-/// Sizes around that of the parts in which a sums travels.
+/// Sizes around those of the smallest and largest parts in which sums travel, and many of these.
 inline std::vector<std::size_t> sizes_of_sums() {
-    const std::size_t part = (std::size_t(1) << 18) / sizeof(double);
-    return {0, 1, part - 1, part, part + 1, 3 * part + 5};
+    const std::size_t small = (std::size_t(1) << 14) / sizeof(double),
+                      large = (std::size_t(1) << 18) / sizeof(double);
+    return {0, 1, small - 1, small, small + 1, large - 1, large, large + 1, 3 * large + 5, 30 * large + 7};
 }
 
 }  // namespace support

@@ -65,6 +65,7 @@ class KeyValueCache {
         return {all, heads<const T>(keys_, all), heads<const T>(values_, all)};
     }
 
+    Index window() const { return window_; }
     Index bytes() const { return (keys_.size() + values_.size()) * Index(sizeof(T)); }
 
   private:

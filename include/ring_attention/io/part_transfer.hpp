@@ -13,6 +13,18 @@
 
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
+/// to[i][j] = from[j][i] for i < rows, j < columns; the strides are those of a row. Tile by tile, so that the
+/// lines of memory of both are used whole.
+template <class T>
+void copy_turned(const T* from, Index from_stride, T* to, Index to_stride, Index rows, Index columns) {
+    constexpr Index tile = 16;
+    for (Index row = 0; row < rows; row += tile)
+        for (Index column = 0; column < columns; column += tile)
+            for (Index i = row; i < std::min(rows, row + tile); ++i)
+                for (Index j = column; j < std::min(columns, column + tile); ++j)
+                    to[i * to_stride + j] = from[j * from_stride + i];
+}
+
 /// Calls f(first, count) for the published rows of a turned part, as many at once as fill a piece: what is
 /// turned is never larger than one tensor, and mostly much smaller.
 template <class T>
@@ -39,9 +51,7 @@ void read_part(const SafetensorsFile& file, std::string_view name, const Publish
     for_each_turned_piece(part, [&](Index first, Index count) {
         piece.resize(std::size_t(count * part.rows));
         read(first * part.rows, piece.data(), count * part.rows);
-        for (Index row = 0; row < part.rows; ++row)
-            for (Index i = 0; i < count; ++i)
-                part.numbers[row * part.all_columns + first + i] = piece[std::size_t(i * part.rows + row)];
+        copy_turned(piece.data(), part.rows, part.numbers + first, part.all_columns, part.rows, count);
     });
 }
 
@@ -57,9 +67,7 @@ void for_each_published_span(const PublishedPart<const T>& part, auto&& f) {
     std::vector<T> piece;
     for_each_turned_piece(part, [&](Index first, Index count) {
         piece.resize(std::size_t(count * part.rows));
-        for (Index row = 0; row < part.rows; ++row)
-            for (Index i = 0; i < count; ++i)
-                piece[std::size_t(i * part.rows + row)] = part.numbers[row * part.all_columns + first + i];
+        copy_turned(part.numbers + first, part.all_columns, piece.data(), part.rows, count, part.rows);
         pass(piece.data(), count * part.rows);
     });
 }

@@ -16,6 +16,8 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 /// (RMSNorm: Zhang, Sennrich 2019, 1910.07467; as Qwen 3 has it). It works in place, wherever heads lie.
 template <class T, Index width>
 struct HeadNorm {
+    using Scalar = T;
+
     RowVector<T> gamma = RowVector<T>::Ones(width);
 
     static void visit(auto&& f, auto&... self) { f("gamma", self.gamma...); }

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include <ring_attention/attention/cache.hpp>
+#include <ring_attention/core/error.hpp>
 #include <ring_attention/layers/layer.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
@@ -19,7 +21,8 @@ class StreamMemory {
         asked_ = 0;
     }
 
-    /// With a place for these tokens. window: of the layer's mask, or 0.
+    /// With a place for these tokens. window: of the layer's mask, or 0. Throws Error where it was another
+    /// one before: a wider one would miss what the cache has let go.
     KeyValueCache<T>& next_cache(const HeadShape& shape, Index window, const TokenPositions& next) {
         KeyValueCache<T>& cache = next_cache(shape, window);
         cache.make_room(next, room_, portion_);
@@ -45,7 +48,11 @@ class StreamMemory {
   private:
     KeyValueCache<T>& next_cache(const HeadShape& shape, Index window) {
         if (asked_ == caches_.size()) caches_.emplace_back(shape, window);
-        return caches_[asked_++];
+        KeyValueCache<T>& cache = caches_[asked_++];
+        if (cache.window() != window)
+            throw Error("the window of an attention layer is " + std::to_string(window) + ", expected " +
+                        std::to_string(cache.window()) + ", as when the stream began");
+        return cache;
     }
 
     std::vector<KeyValueCache<T>> caches_;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <deque>
 #include <span>
 #include <utility>
@@ -17,11 +18,16 @@ template <class Ring>
 class SumParts {
   public:
     SumParts(Ring& ring, std::span<std::byte> sums, int from, int to)
-        : ring_(ring), sums_(sums), from_(from), to_(to) {}
+        : ring_(ring),
+          sums_(sums),
+          from_(from),
+          to_(to),
+          part_size_(std::clamp(std::bit_floor(sums.size() / std::size_t(4 * ring.ranks())), smallest_part,
+                                largest_part)) {}
 
     /// Calls look(part, offset) for each.
     void pass(auto&& look) {
-        for (std::size_t offset = 0; offset < sums_.size(); offset += part_size) {
+        for (std::size_t offset = 0; offset < sums_.size(); offset += part_size_) {
             receive_ahead();
             if (from_ >= 0) finish_first(arriving_);
             look(part(offset), offset);
@@ -33,16 +39,17 @@ class SumParts {
     }
 
   private:
-    static constexpr std::size_t part_size = std::size_t(1) << 18, ahead = 4;
+    static constexpr std::size_t smallest_part = std::size_t(1) << 14, largest_part = std::size_t(1) << 18,
+                                 ahead = 4;
     using Message =
         decltype(std::declval<Ring&>().start_send(0, Channel::collective, std::span<const std::byte>()));
 
     std::span<std::byte> part(std::size_t offset) const {
-        return sums_.subspan(offset, std::min(part_size, sums_.size() - offset));
+        return sums_.subspan(offset, std::min(part_size_, sums_.size() - offset));
     }
 
     void receive_ahead() {
-        for (; from_ >= 0 && arriving_.size() < ahead && next_ < sums_.size(); next_ += part_size)
+        for (; from_ >= 0 && arriving_.size() < ahead && next_ < sums_.size(); next_ += part_size_)
             arriving_.push_back(ring_.start_receive(from_, Channel::collective, part(next_)));
     }
 
@@ -54,7 +61,8 @@ class SumParts {
     Ring& ring_;
     std::span<std::byte> sums_;
     int from_, to_;
-    std::size_t next_ = 0;  ///< the first part that is not on its way here
+    std::size_t part_size_;  ///< small enough that all ranks are at work most of the time
+    std::size_t next_ = 0;   ///< the first part that is not on its way here
     std::deque<Message> arriving_, leaving_;
 };
 
