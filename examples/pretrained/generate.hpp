@@ -49,16 +49,14 @@ inline void print_speed(const char* what, ra::Index tokens, double seconds) {
     fmt::print(stderr, "{}: {} tokens, {:.2f} tokens/s\n", what, tokens, double(tokens) / seconds);
 }
 
-/// Prints the tokens that the model lets follow, as numbers in one line, and how fast on stderr. All ranks
-/// call it: they share the prompt, of which each computes its part; then each goes on with the keys and
-/// values of all of it, all alike, and rank 0 speaks.
-inline int generate(const GenerateArguments& arguments, ra::RingReference ring) {
-    require_language_model("generate");
+/// Of a model M that has streams.
+template <class M>
+int generate_tokens(const GenerateArguments& arguments, ra::RingReference ring) {
     const ra::Tensor<ra::Token, 2> prompt = parse_tokens(arguments.tokens);
     // What follows the last token that is asked for is not looked at.
     const ra::Index capacity = prompt.size() + std::max<ra::Index>(0, arguments.length - 1);
     require_positions(capacity);
-    const Model model = load(arguments.model);
+    const M model = load(arguments.model);
     const ra::CounterRandom random(arguments.seed, ra::RandomPurpose::sampling);
 
     ra::Stream stream{model, {.capacity = capacity}};
@@ -83,6 +81,17 @@ inline int generate(const GenerateArguments& arguments, ra::RingReference ring) 
     print_speed("prefill", prompt.size(), prefill_seconds);
     if (arguments.length > 1) print_speed("token by token", arguments.length - 1, watch.seconds());
     return 0;
+}
+
+/// Prints the tokens that the model lets follow, as numbers in one line, and how fast on stderr. All ranks
+/// call it: they share the prompt, of which each computes its part; then each goes on with the keys and
+/// values of all of it, all alike, and rank 0 speaks.
+inline int generate(const GenerateArguments& arguments, ra::RingReference ring) {
+    require_language_model("generate");
+    if constexpr (is_language_model)
+        return generate_tokens<Model>(arguments, ring);
+    else
+        return 2;
 }
 
 }  // namespace pretrained

@@ -29,6 +29,9 @@ inline Model load(const ModelArguments& arguments) {
     return model;
 }
 
+/// Whether it says which token comes next, and tokens do not see those.
+inline constexpr bool is_language_model = options.head && options.causal;
+
 /// For whoever asks which token comes next. Throws ra::Error where this model does not say that.
 inline void require_language_model(const std::string& command) {
     if (!options.head)
