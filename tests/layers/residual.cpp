@@ -19,7 +19,7 @@ using FeedForward = ra::FeedForward<double, ra::FeedForwardOptions{4, 6}>;
 template <int percent>
 using Dropout = ra::DropoutLayer<double, 4, ra::DropoutOptions{percent / 100.f, ra::DropoutSite::attention}>;
 
-constexpr support::SeatShape shape{.batch = 2, .seq_len = 5, .num_seats = 3};
+const support::SeatShape shape{.batch = 2, .seq_len = 5, .num_seats = 3};
 
 template <class Inner, ra::NormPlace place>
 void check_gradients() {
