@@ -63,6 +63,15 @@ static_assert(std::is_same_v<ra::LanguageModel<language, double>,
                              ra::TransformerModel<ra::transformer_options(language), double>>);
 static_assert(decltype(ra::SequenceModel<sequence>::body)::options.embed_dim == 12);
 
+// Who sees tokens that come later cannot go on token by token.
+constexpr ra::TransformerOptions both_ways = [] {
+    ra::TransformerOptions changed = tied;
+    changed.causal = false;
+    return changed;
+}();
+static_assert(ra::StreamingLayer<ra::Transformer<tied, float>>);
+static_assert(!ra::StreamingLayer<ra::Transformer<both_ways, float>>);
+
 }  // namespace
 
 TEST_CASE("transformer: layers so many apart and the first ones have no window, however the model was made") {

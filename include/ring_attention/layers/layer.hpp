@@ -122,6 +122,13 @@ concept SequenceLayer = Visitable<L> && std::copyable<L> && std::default_initial
 template <class L>
 concept Layer = TokenLayer<L> || SequenceLayer<L>;
 
+/// A layer that starts from tokens, below `vocabulary`, [tokens, 1]: Embedding, or a Sequential that begins
+/// with one. Its backward returns nothing.
+template <class L>
+concept FromTokens = Visitable<L> && requires {
+    L::vocabulary;
+};
+
 /// Neighbouring layers fit: in the compiler's message one reads the two widths, "288 == 256".
 template <Index Given, Index Expected>
 concept SameWidth = Given == Expected;

@@ -14,13 +14,6 @@
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-/// A layer that starts from tokens, below `vocabulary`, [tokens, 1]: Embedding, or a Sequential that begins
-/// with one. Its backward returns nothing.
-template <class L>
-concept FromTokens = Visitable<L> && requires {
-    L::vocabulary;
-};
-
 namespace detail {
 
 /// Neighbours in a list of layers fit.
@@ -50,6 +43,15 @@ struct Entrance<First> {
     using InputGradient = void;
     static constexpr Index vocabulary = First::vocabulary;
 };
+
+/// An Embedding treats each token alone.
+template <class L>
+constexpr bool part_streams() {
+    if constexpr (FromTokens<L> && !requires { L::streams; })
+        return true;
+    else
+        return StreamingLayer<L>;
+}
 
 template <class... Parts>
 using LayersOf = std::tuple<typename PartOf<Parts>::Layer...>;
@@ -92,8 +94,7 @@ struct Sequential : detail::Entrance<std::tuple_element_t<0, detail::LayersOf<Pa
     /// Names of one's own are joined by '_': "encoder_up.kernel".
     static constexpr std::string_view part_separator = (detail::PartOf<Parts>::is_named || ...) ? "_" : ".";
 
-    static constexpr bool streams = ((FromTokens<typename detail::PartOf<Parts>::Layer> ||
-                                      StreamingLayer<typename detail::PartOf<Parts>::Layer>)&&...);
+    static constexpr bool streams = (detail::part_streams<typename detail::PartOf<Parts>::Layer>() && ...);
     static constexpr bool each_token_alone =
         (detail::each_token_alone<typename detail::PartOf<Parts>::Layer>() && ...);
     static constexpr std::uint64_t drawn_by_numbered =

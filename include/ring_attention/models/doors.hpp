@@ -15,9 +15,7 @@ concept VectorBody = SequenceLayer<B>;
 
 /// A body that starts from tokens, below `vocabulary`.
 template <class B>
-concept TokenBody = Visitable<B> && requires {
-    B::vocabulary;
-};
+concept TokenBody = FromTokens<B>;
 
 namespace detail {
 
