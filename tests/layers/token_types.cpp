@@ -25,7 +25,7 @@ TEST_CASE("token types: finite differences, with types that come often and not a
     support::check_layer<ra::TokenTypes<double, 3, 4>>({.batch = 2, .seq_len = 5, .num_seats = 2});
 }
 
-TEST_CASE("token types: the row of each token's type; without types that of type 0") {
+TEST_CASE("token types: the row of each token's type, without types that of type 0") {
     ra::LocalRing ring;
     const ra::Share share(ra::ChunkLayout(5, 2), 0, 1);
     const ra::Sequences sequences = some_types();
