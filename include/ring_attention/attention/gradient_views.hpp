@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ring_attention/attention/scores.hpp>
+#include <ring_attention/attention/stored_rows.hpp>
 #include <ring_attention/kernels/matrix_view.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {

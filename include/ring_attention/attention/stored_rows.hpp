@@ -54,18 +54,25 @@ void copy_row(const StoredRows<const T>& from, Index from_row, const StoredRows<
         std::copy_n(&from.numbers(from_row, 0), from.numbers.cols, &to.numbers(to_row, 0));
 }
 
+/// A copy that lasts as long as nobody else asks for the memory. Compiled once, and kept out of the way of
+/// those who need none.
+template <Real T>
+[[gnu::noinline]] MatrixView<const T> widened_copy(const MatrixView<const Bfloat16>& rows,
+                                                   AlignedBuffer<T>& memory) {
+    // Not a multiple of 512 bytes apart, which would fall on few sets of the cache.
+    const Index line = 64 / Index(sizeof(T)),
+                spacing = rows.cols % (8 * line) == 0 ? rows.cols + line : rows.cols;
+    T* const copy = memory.require(rows.rows * spacing);
+    for (Index i = 0; i < rows.rows; ++i) widen_numbers(&rows(i, 0), rows.cols, copy + i * spacing);
+    return {copy, rows.rows, rows.cols, spacing, 1};
+}
+
 /// The rows of a tile to compute with: as they lie, or widened in memory of the thread, until it asks for
 /// others with the same use.
 template <Workspace use, Real T>
 MatrixView<const T> widened(const StoredRows<const T>& rows) {
     if (rows.storage == Storage::computing) return rows.numbers;
-    const auto& rounded = rows.rounded;
-    // Not a multiple of 512 bytes apart, which would fall on few sets of the cache.
-    const Index line = 64 / Index(sizeof(T)),
-                spacing = rounded.cols % (8 * line) == 0 ? rounded.cols + line : rounded.cols;
-    T* const copy = workspace<T, use>().require(rounded.rows * spacing);
-    for (Index i = 0; i < rounded.rows; ++i) widen_numbers(&rounded(i, 0), rounded.cols, copy + i * spacing);
-    return {copy, rounded.rows, rounded.cols, spacing, 1};
+    return widened_copy<T>(rows.rounded, workspace<T, use>());
 }
 
 }  // namespace detail
