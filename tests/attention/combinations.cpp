@@ -17,6 +17,7 @@
 #include "support/attention_operator.hpp"
 #include "support/attention_random.hpp"
 #include "support/attention_reference.hpp"
+#include "support/bfloat16.hpp"
 #include "support/compare.hpp"
 #include "support/num_threads.hpp"
 
@@ -72,22 +73,45 @@ std::string guilty_features(std::uint64_t seed) {
 }  // namespace
 
 TEST_CASE_TEMPLATE("attention: random combinations give the same bits on several ranks", T, float, double) {
-    for (std::uint64_t seed = 0; seed < num_cases; seed += 29) {
+    for (std::uint64_t seed = 0; seed < num_cases; seed += 29)
+        for (const ra::Storage storage : {ra::Storage::computing, ra::Storage::bfloat16}) {
+            const RandomAttention<T> c(seed, support::lacking_features());
+            if (support::is_refused(c)) continue;
+            CAPTURE(seed);
+            CAPTURE(ra::name_of(storage));
+            const auto alone = [&] {
+                const support::NumThreads one(1);
+                return support::results_of(c, storage);
+            }();
+            for (const int ranks : {2, 3, 4, 7}) {
+                if (ranks > c.num_chunks) break;
+                std::atomic<int> same = 0;
+                ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
+                    same += support::has_the_bits_of(alone, c, ring, storage);
+                });
+                CHECK(same == ranks);
+            }
+        }
+}
+
+TEST_CASE_TEMPLATE("attention: stored as bfloat16 it has the bits of keys and values rounded before", T,
+                   float, double) {
+    const support::NumThreads one(1);
+    ra::LocalRing ring;
+    int cases = 0, other_than_exact = 0;
+    for (std::uint64_t seed = 0; seed < num_cases; seed += 11) {
         const RandomAttention<T> c(seed, support::lacking_features());
         if (support::is_refused(c)) continue;
         CAPTURE(seed);
-        const auto alone = [&] {
-            const support::NumThreads one(1);
-            return support::results_of(c);
-        }();
-        for (const int ranks : {2, 3, 4, 7}) {
-            if (ranks > c.num_chunks) break;
-            std::atomic<int> same = 0;
-            ra::ThreadRing::run(
-                ranks, [&](ra::ThreadRing& ring) { same += support::has_the_bits_of(alone, c, ring); });
-            CHECK(same == ranks);
-        }
+        auto before = support::operands_of(c);
+        const auto stored = support::results_of(c, ra::Storage::bfloat16);
+        other_than_exact += !support::same_bits(stored, support::results_of(c, before, ring));
+        before.k = support::rounded(before.k);
+        before.v = support::rounded(before.v);
+        CHECK(support::same_bits(stored, support::results_of(c, before, ring)));
+        ++cases;
     }
+    CHECK(other_than_exact > cases * 3 / 4);  // in the others nobody sees a key
 }
 
 TEST_CASE_TEMPLATE("attention: 2000 random combinations of all options agree with the oracle", T, float,

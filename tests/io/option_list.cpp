@@ -59,6 +59,7 @@ TEST_CASE("values are written as messages show them") {
     CHECK(detail::option_text(ra::NormPlace::before_and_after) == "NormPlace::before_and_after");
     CHECK(detail::option_text(ra::Layout::striped) == "Layout::striped");
     CHECK(detail::option_text(ra::ActivationKind::relu) == "ActivationKind::relu");
+    CHECK(detail::option_text(ra::Storage::bfloat16) == "Storage::bfloat16");
 }
 
 TEST_CASE("which layers have a window is said by two numbers, where that can be") {
@@ -110,6 +111,7 @@ TEST_CASE("what follows from other options is the same said or not, and what has
     said.num_chunks = 7;
     said.layout = ra::Layout::zigzag;
     said.dropout = 0.5f;
+    said.storage = ra::Storage::bfloat16;
     said.full_attention_every = 2;  // of no window
     said.rotary.base = 5;           // not on
     said.max_positions = 9;         // not learned

@@ -129,9 +129,11 @@ struct ScoreFunctionOf {
 
 /// Attention of the case, forward and backward, on the tokens of this rank.
 template <class T>
-Results<T> results_of(const RandomAttention<T>& c, const Operands<T>& operands, auto& ring) {
+Results<T> results_of(const RandomAttention<T>& c, const Operands<T>& operands, auto& ring,
+                      ra::Storage storage = ra::Storage::computing) {
     const auto& [q, k, v, d_output, bias, slopes, sinks] = operands;
-    const ra::AttentionOptions options = options_of(c);
+    ra::AttentionOptions options = options_of(c);
+    options.storage = storage;
     const ScoreFunctionOf<T> function{c.own_score};
     ra::Tensor<T, 1> sink_tensor(ra::Index(sinks.size()));
     std::copy(sinks.begin(), sinks.end(), sink_tensor.data());
@@ -153,20 +155,21 @@ Results<T> results_of(const RandomAttention<T>& c, const Operands<T>& operands, 
 /// Whether this rank's part of the case, computed by all ranks of the ring, has the bits of the whole
 /// computed by one.
 template <class T>
-bool has_the_bits_of(const Results<T>& alone, const RandomAttention<T>& c, auto& ring) {
+bool has_the_bits_of(const Results<T>& alone, const RandomAttention<T>& c, auto& ring,
+                     ra::Storage storage = ra::Storage::computing) {
     const auto share = [&](ra::Index tokens) {
         return ra::share(ring, tokens, c.num_chunks, every_layout[c.layout]);
     };
     const ra::Share queries = share(c.problem.query_len), keys = share(c.problem.key_len);
-    const Results<T> own = results_of(c, part_of(operands_of(c), queries, keys), ring);
+    const Results<T> own = results_of(c, part_of(operands_of(c), queries, keys), ring, storage);
     return same_bits(own, part_of(alone, queries, keys));
 }
 
 /// All of the case on one rank.
 template <class T>
-Results<T> results_of(const RandomAttention<T>& c) {
+Results<T> results_of(const RandomAttention<T>& c, ra::Storage storage = ra::Storage::computing) {
     ra::LocalRing ring;
-    return results_of(c, operands_of(c), ring);
+    return results_of(c, operands_of(c), ring, storage);
 }
 
 }  // namespace support

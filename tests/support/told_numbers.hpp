@@ -40,7 +40,8 @@ inline void require_told(const ra::KeyValues<const double>& views, const ra::Att
     const ra::Share share(plan.keys.layout(), home, plan.keys.ranks());
     if (Index(views.size()) != share.num_seats()) throw ra::Error("another number of seats");
     for (std::size_t seat = 0; seat < views.size(); ++seat) {
-        const auto& [tokens, key, value] = views[seat];
+        const auto& tokens = views[seat].tokens;
+        const auto &key = views[seat].key, &value = views[seat].value;
         if (!(tokens == share.tokens(Index(seat))) || key.tokens != tokens.count ||
             value.tokens != tokens.count || key.width != plan.heads.key_width ||
             value.width != plan.heads.value_width)

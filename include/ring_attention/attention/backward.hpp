@@ -171,7 +171,7 @@ class BackwardMeeting {
         const Index first = query_block * Block::queries, first_key = key_block * Block::keys;
         const IndexRange rows{first, std::min(Block::queries, tokens.count - first)};
         const KeyValueGradient<T> chunk =
-            KeyValueGradient<T>{keys.key(head_of_these), keys.value(head_of_these), keys.tokens,
+            KeyValueGradient<T>{keys.key_rows(head_of_these), keys.value_rows(head_of_these), keys.tokens,
                                 d_keys.key(head_of_these), d_keys.value(head_of_these)}
                 .middle_rows(first_key, std::min(Block::keys, keys.tokens.count - first_key));
         const Index group = plan_.heads.group(), first_head = (heads_.first + head_of_these) * group;

@@ -108,7 +108,7 @@ class BackwardTravel {
         if (routes_.gives_on(hop))
             messages.send(routes_.before(), std::as_const(part.key_value.present).bytes());
         if (const auto to = routes_.gives_own_to(hop)) messages.send(*to, sent_.bytes(part.heads));
-        receive_next(part, part.key_value, hop, messages);
+        receive_next(part, part.key_value, plan_.storage, hop, messages);
         depart(key_values_, part, messages);
     }
 
@@ -141,14 +141,15 @@ class BackwardTravel {
             gradient.own_returns = true;
             messages.receive(*from, gradient.own.bytes());
         }
-        receive_next(part, gradient, hop, messages);
+        receive_next(part, gradient, Storage::computing, hop, messages);
         depart(gradients_, part, messages);
     }
 
-    void receive_next(const Part& part, Travelling& travelling, int hop, HopMessages& messages) const {
+    void receive_next(const Part& part, Travelling& travelling, Storage storage, int hop,
+                      HopMessages& messages) const {
         const auto from = routes_.giver(hop);
         if (!from) return;
-        travelling.arriving = KeyValueMessage<T>(plan_.keys.of_neighbour(hop + 1), part.shape);
+        travelling.arriving = KeyValueMessage<T>(plan_.keys.of_neighbour(hop + 1), part.shape, storage);
         messages.receive(*from, travelling.arriving.bytes());
     }
 

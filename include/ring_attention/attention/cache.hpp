@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 
 #include <ring_attention/attention/heads.hpp>
 #include <ring_attention/core/types.hpp>
@@ -9,12 +10,13 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// Keys and values of one attention layer, kept for the tokens to come: for each key-value head of each batch
 /// entry a run of rows. Where the mask has a window, those that no token to come sees make room for others.
+/// With Storage::bfloat16 they are kept rounded, and who writes them writes them so.
 template <class T>
 class KeyValueCache {
   public:
     /// window: a token sees itself and the window - 1 tokens before it; 0: all.
-    explicit KeyValueCache(const HeadShape& shape, Index window = 0)
-        : shape_(shape), window_(window), keys_(0, shape.key_width), values_(0, shape.value_width) {}
+    explicit KeyValueCache(const HeadShape& shape, Index window = 0, Storage storage = Storage::computing)
+        : shape_(shape), window_(window), storage_(storage) {}
 
     /// A place for the tokens `next`, at most `portion`; what they see of those before them stays. There is
     /// room for `room` tokens in all, or with a window for it and a portion, where that is less. Throws
@@ -23,21 +25,11 @@ class KeyValueCache {
         const Index held = next.first - first_;
         if (window_ > 0) room = std::min(room, window_ - 1 + portion);
         const Index kept = window_ > 0 ? std::min(held, window_ - 1) : held;
-        if (room > room_) {
-            const Index rows = detail::product_of_sizes(
-                detail::product_of_sizes(shape_.batch, shape_.key_value_heads), room);
-            Matrix<T> keys(rows, shape_.key_width), values(rows, shape_.value_width);
-            move_tokens(keys_, keys, room, held - kept, kept);
-            move_tokens(values_, values, room, held - kept, kept);
-            keys_.swap(keys);
-            values_.swap(values);
-            room_ = room;
-        } else if (held + next.count > room_) {
-            move_tokens(keys_, keys_, room_, held - kept, kept);
-            move_tokens(values_, values_, room_, held - kept, kept);
-        } else {
-            return;
-        }
+        room = std::max(room, room_);
+        if (room == room_ && held + next.count <= room_) return;
+        storage_ == Storage::computing ? move_tokens(numbers_, room, held - kept, kept)
+                                       : move_tokens(rounded_, room, held - kept, kept);
+        room_ = room;
         first_ = next.first - kept;
     }
 
@@ -55,29 +47,61 @@ class KeyValueCache {
     }
 
     /// The places of these tokens, to be written.
-    KeyValueView<T> at(const TokenPositions& tokens) {
-        return {tokens, heads<T>(keys_, tokens), heads<T>(values_, tokens)};
-    }
+    KeyValueView<T> at(const TokenPositions& tokens) { return view<T>(*this, tokens); }
 
     /// All tokens that are kept, up to the last of these.
     KeyValueView<const T> up_to(const TokenPositions& tokens) const {
-        const TokenPositions all{first_, tokens.first + tokens.count - first_};
-        return {all, heads<const T>(keys_, all), heads<const T>(values_, all)};
+        return view<const T>(*this, {first_, tokens.first + tokens.count - first_});
     }
 
     Index window() const { return window_; }
-    Index bytes() const { return (keys_.size() + values_.size()) * Index(sizeof(T)); }
+    Storage storage() const { return storage_; }
+    Index bytes() const { return numbers_.bytes() + rounded_.bytes(); }
 
   private:
     template <class Number>
-    HeadsView<Number> heads(auto& numbers, const TokenPositions& tokens) const {
-        return HeadsView<Number>::head_by_head(numbers.data(), shape_.key_value_heads, room_, numbers.cols())
-            .middle_tokens(tokens.first - first_, tokens.count);
+    struct Rows {
+        Matrix<Number> keys{}, values{};  // [batch * key-value heads * room, width]
+
+        Index bytes() const { return (keys.size() + values.size()) * Index(sizeof(Number)); }
+    };
+
+    template <class Number>
+    static KeyValueView<Number> view(auto& self, const TokenPositions& tokens) {
+        const auto heads = [&]<class Any>(Any* numbers, Index width) {
+            return HeadsView<Any>::head_by_head(numbers, self.shape_.key_value_heads, self.room_, width)
+                .middle_tokens(tokens.first - self.first_, tokens.count);
+        };
+        if (self.storage_ == Storage::computing)
+            return {tokens, heads(self.numbers_.keys.data(), self.shape_.key_width),
+                    heads(self.numbers_.values.data(), self.shape_.value_width)};
+        return {tokens,
+                {},
+                {},
+                self.storage_,
+                heads(self.rounded_.keys.data(), self.shape_.key_width),
+                heads(self.rounded_.values.data(), self.shape_.value_width)};
     }
 
-    /// Of each head `count` rows, those from `first` on, to the front, perhaps of other memory with another
-    /// room.
-    void move_tokens(const Matrix<T>& from, Matrix<T>& to, Index room, Index first, Index count) const {
+    /// Of each head `count` tokens, those from `first` on, to the front, in other memory where the room is
+    /// another.
+    template <class Number>
+    void move_tokens(Rows<Number>& rows, Index room, Index first, Index count) const {
+        if (room == room_) {
+            move_tokens(rows.keys, rows.keys, room, first, count);
+            move_tokens(rows.values, rows.values, room, first, count);
+            return;
+        }
+        const Index num_rows =
+            detail::product_of_sizes(detail::product_of_sizes(shape_.batch, shape_.key_value_heads), room);
+        Rows<Number> others{Matrix<Number>(num_rows, shape_.key_width),
+                            Matrix<Number>(num_rows, shape_.value_width)};
+        move_tokens(rows.keys, others.keys, room, first, count);
+        move_tokens(rows.values, others.values, room, first, count);
+        std::swap(rows, others);
+    }
+
+    void move_tokens(const auto& from, auto& to, Index room, Index first, Index count) const {
         const Index width = from.cols();
         for (Index head = 0; count > 0 && head < shape_.batch_key_value_heads(); ++head)
             std::copy_n(from.data() + (head * room_ + first) * width, count * width,
@@ -86,9 +110,11 @@ class KeyValueCache {
 
     HeadShape shape_;
     Index window_;
-    Index first_ = 0;          // position of the first token that is kept
-    Index room_ = 0;           // tokens
-    Matrix<T> keys_, values_;  // [batch * key-value heads * room, width]
+    Storage storage_;
+    Index first_ = 0;  // position of the first token that is kept
+    Index room_ = 0;   // tokens
+    Rows<T> numbers_;  // one of the two is empty
+    Rows<detail::Bfloat16> rounded_;
 };
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

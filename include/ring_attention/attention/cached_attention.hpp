@@ -20,7 +20,7 @@ void attend_to_cache(const AttentionPlan& plan, const ScoreTerms<T>& terms, cons
         const auto& [seat, batch_head, rows] = places[std::size_t(i)];
         detail::QueryBlock<T> block(plan, terms, seat, batch_head, query, tokens, rows);
         if (terms.sinks) block.absorb_sinks(terms.sinks, plan.heads.heads);
-        block.absorb(cached.key(batch_head), cached.value(batch_head), cached.tokens);
+        block.absorb(cached.key_rows(batch_head), cached.value_rows(batch_head), cached.tokens);
         block.finish(output, log_sum_exp);
     });
 }

@@ -127,7 +127,8 @@ void attend(RingReference ring, const AttentionPlan& plan, const SeatQueries<T>&
             for (Index visitor = seats.first; visitor < seats.end(); ++visitor) {
                 if (!sees(place.seat, visitor)) continue;
                 const KeyValueView<const T>& chunk = visitors[std::size_t(visitor)];
-                block.absorb(chunk.key(place.batch_head), chunk.value(place.batch_head), chunk.tokens);
+                block.absorb(chunk.key_rows(place.batch_head), chunk.value_rows(place.batch_head),
+                             chunk.tokens);
             }
         }
         if (visit.last)

@@ -63,7 +63,7 @@ void receive_messages(RingReference ring, const AttentionPlan& plan, const KeyVa
         if (routes.gives_on(hop)) messages.send(routes.before(), std::as_const(present).bytes());
         if (const auto to = routes.gives_own_to(hop)) messages.send(*to, sent.bytes());
         if (const auto from = routes.giver(hop)) {
-            arriving = KeyValueMessage<T>(plan.keys.of_neighbour(hop + 1), plan.heads);
+            arriving = KeyValueMessage<T>(plan.keys.of_neighbour(hop + 1), plan.heads, plan.storage);
             messages.receive(*from, arriving.bytes());
         }
         auto under_way = ring.start_hop(messages);

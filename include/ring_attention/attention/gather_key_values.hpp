@@ -14,13 +14,12 @@ void copy_to_places(const KeyValueMessage<T>& from, const KeyValueView<T>& place
         const KeyValueView<const T> at_seat = from[seat];
         const IndexRange seen = at_seat.tokens.indices({places.tokens.first, places.tokens.count});
         parallel_for(heads, [&](Index head) {
-            const auto copy = [&](MatrixView<const T> rows, MatrixView<T> to) {
+            const auto copy = [&](const StoredRows<const T>& rows, const StoredRows<T>& to) {
                 for (Index i = seen.first; i < seen.end(); ++i)
-                    std::copy_n(&rows(i, 0), rows.cols,
-                                &to(at_seat.tokens.position(i) - places.tokens.first, 0));
+                    copy_row(rows, i, to, at_seat.tokens.position(i) - places.tokens.first);
             };
-            copy(at_seat.key(head), places.key(head));
-            copy(at_seat.value(head), places.value(head));
+            copy(at_seat.key_rows(head), places.key_rows(head));
+            copy(at_seat.value_rows(head), places.value_rows(head));
         });
     }
 }
@@ -36,7 +35,7 @@ void gather_key_values(RingReference ring, const Share& share, const HeadShape& 
     HopMessages messages{Channel::collective};
     for (int hops = 1; hops < ring.ranks(); ++hops) {
         const int before = ring.ranks() - hops;  // so many hops on is as many hops back
-        of_others.push_back({share.of_neighbour(before), shape});
+        of_others.push_back({share.of_neighbour(before), shape, own.storage()});
         messages.send((ring.rank() + hops) % ring.ranks(), own.bytes());
         messages.receive((ring.rank() + before) % ring.ranks(), of_others.back().bytes());
     }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ring_attention/attention/scores.hpp>
+#include <ring_attention/attention/stored_rows.hpp>
 #include <ring_attention/kernels/matrix_view.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
@@ -26,9 +27,9 @@ struct QueryGradient {
 };
 
 /// Keys and values of one head; N of them.
-template <class T>
+template <class T, class Rows = StoredRows<const T>>
 struct KeyValueGradient {
-    MatrixView<const T> key, value;  // (N, D), (N, Dv)
+    Rows key, value;  // (N, D), (N, Dv)
     TokenPositions tokens;
     MatrixView<T> d_key, d_value;  // added to
 
@@ -37,6 +38,10 @@ struct KeyValueGradient {
                 d_key.middle_rows(first, count), d_value.middle_rows(first, count)};
     }
 };
+
+/// So few of them that they are there to compute with.
+template <class T>
+using KeyValueTile = KeyValueGradient<T, MatrixView<const T>>;
 
 /// Where queries of one head stand, and what their scores are.
 template <class T>

@@ -73,7 +73,10 @@ class BackwardQueries {
         const Index first_key = std::max(keys.first, seen_.front().first),
                     count = std::min(keys.end(), seen_.back().end()) - first_key;
         if (count <= 0) return;
-        const KeyValueGradient<T> tile = chunk.middle_rows(first_key, count);
+        const KeyValueGradient<T> stored = chunk.middle_rows(first_key, count);
+        const KeyValueTile<T> tile{widened<Workspace::keys>(stored.key),
+                                   widened<Workspace::values>(stored.value), stored.tokens, stored.d_key,
+                                   stored.d_value};
         for_each_tile<T>(num_queries(), [&](auto vectors, Index first, Index lanes_used) {
             make_weights<vectors>(tile, first_key, {first, lanes_used});
         });
@@ -84,7 +87,7 @@ class BackwardQueries {
     Index num_queries() const { return queries_.query.rows; }
 
     /// The tile begins with key `tile_key` of the chunk.
-    void add_gradients(const KeyValueGradient<T>& tile, Index tile_key) {
+    void add_gradients(const KeyValueTile<T>& tile, Index tile_key) {
         const Index keys = tile.key.rows;
         const auto of = [&](Index query) {
             const IndexRange& seen = seen_[std::size_t(query)];
@@ -122,7 +125,7 @@ class BackwardQueries {
 
     /// P^T and dS^T of a tile of queries; 0 for the keys that they do not see.
     template <int vectors>
-    void make_weights(const KeyValueGradient<T>& tile, Index tile_key, const IndexRange& rows) {
+    void make_weights(const KeyValueTile<T>& tile, Index tile_key, const IndexRange& rows) {
         const Index first = rows.first;
         const VisibleKeys<T> visible(seen_.subspan(std::size_t(first), std::size_t(rows.count)), tile_key,
                                      tile.key.rows);
@@ -210,7 +213,7 @@ void absorb_block_backward(const QueryHead<T>& head, const IndexRange& rows, con
     BackwardQueries<T> work(head, rows, queries, seen, masked);
     constexpr Index tile = AttentionTile<T>::keys;
     for (Index key = first.first / tile * tile; key < last.end(); key += tile)
-        work.absorb(chunk, {key, std::min(tile, chunk.key.rows - key)});
+        work.absorb(chunk, {key, std::min(tile, chunk.tokens.count - key)});
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

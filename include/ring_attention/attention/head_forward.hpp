@@ -79,7 +79,8 @@ class QueryBlock {
 
     /// keys (N, D), values (N, Dv) of the chunk, at the places `key_tokens`. Tiles of keys begin where a tile
     /// of queries begins to see.
-    void absorb(MatrixView<const T> keys, MatrixView<const T> values, const TokenPositions& key_tokens) {
+    void absorb(const StoredRows<const T>& keys, const StoredRows<const T>& values,
+                const TokenPositions& key_tokens) {
         find_seen(mask_, batch_, tokens_, group_, rows_.first, key_tokens,
                   std::span(seen_).first(std::size_t(rows_.count)));
         Index most = 0;
@@ -87,18 +88,20 @@ class QueryBlock {
             most = std::max(most, hull(first, count).count);
         });
         Index copied = -1;
-        MatrixView<const T> tile_values;
+        MatrixView<const T> tile_keys, tile_values;
         for (Index done = 0; done < most; done += Tile::keys)
             for_each_tile<T>(rows_.count, [&](auto vectors, Index first, Index count) {
                 const IndexRange of_tile = hull(first, count);
                 if (done >= of_tile.count) return;
                 const Index first_key = of_tile.first + done,
-                            num_keys = std::min(Tile::keys, keys.rows - first_key);
-                if (first_key != copied)
-                    tile_values = close_together<T>(values.middle_rows(first_key, num_keys));
+                            num_keys = std::min(Tile::keys, key_tokens.count - first_key);
+                if (first_key != copied) {
+                    tile_keys = widened<Workspace::keys>(keys.middle_rows(first_key, num_keys));
+                    tile_values = close_together<T>(
+                        widened<Workspace::values>(values.middle_rows(first_key, num_keys)));
+                }
                 copied = first_key;
-                absorb_tile<vectors>({first, count}, key_tokens, first_key,
-                                     keys.middle_rows(first_key, num_keys), tile_values);
+                absorb_tile<vectors>({first, count}, key_tokens, first_key, tile_keys, tile_values);
             });
     }
 

@@ -2,6 +2,7 @@
 
 #include <type_traits>
 
+#include <ring_attention/attention/stored_rows.hpp>
 #include <ring_attention/core/memory.hpp>
 #include <ring_attention/kernels/matrix_view.hpp>
 #include <ring_attention/sequence/token_positions.hpp>
@@ -105,13 +106,28 @@ struct HeadsView {
 template <class T>
 struct KeyValueView {
     TokenPositions tokens;
-    HeadsView<T> key, value;
+    HeadsView<T> key{}, value{};  ///< as Storage::computing
+    Storage storage = Storage::computing;
+    HeadsView<detail::Bfloat16Like<T>> rounded_key{}, rounded_value{};  ///< as Storage::bfloat16
 
-    KeyValueView from_head(Index first) const {
-        return {tokens, key.from_head(first), value.from_head(first)};
+    /// Of head number batch * heads + head.
+    detail::StoredRows<T> key_rows(Index batch_head) const {
+        if (storage == Storage::computing) return key(batch_head);
+        return rounded_key(batch_head);
+    }
+    detail::StoredRows<T> value_rows(Index batch_head) const {
+        if (storage == Storage::computing) return value(batch_head);
+        return rounded_value(batch_head);
     }
 
-    operator KeyValueView<const T>() const requires(!std::is_const_v<T>) { return {tokens, key, value}; }
+    KeyValueView from_head(Index first) const {
+        return {tokens,  key.from_head(first),         value.from_head(first),
+                storage, rounded_key.from_head(first), rounded_value.from_head(first)};
+    }
+
+    operator KeyValueView<const T>() const requires(!std::is_const_v<T>) {
+        return {tokens, key, value, storage, rounded_key, rounded_value};
+    }
 };
 
 /// Keys and values at all seats of a rank, in the order of the seats.

@@ -37,6 +37,10 @@ namespace detail {
 template <class T>
 using Terms = std::type_identity_t<AttentionTerms<T>>;
 
+inline Agreed agreed_storage(Storage storage) {
+    return {"storage", Index(storage), [](Index which) -> std::string { return name_of(Storage(which)); }};
+}
+
 /// The plan that all ranks agree on. Throws the same on all ranks, but where the shapes on one do not fit
 /// each other.
 template <class T>
@@ -75,6 +79,7 @@ AttentionPlan plan_attention(const Tensor<T, 4>& q, const Tensor<T, 4>& k, const
                         agreed_numbers("lengths", o.lengths),
                         agreed_numbers("scale or softcap", factors, 2),
                         agreed_numbers("alibi_slopes", o.alibi_slopes),
+                        agreed_storage(o.storage),
                         {"bias batch", terms.bias ? terms.bias->dimension(0) : 0},
                         {"bias heads", terms.bias ? terms.bias->dimension(1) : 0},
                         {"score function", bool(terms.function)},

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <utility>
+
 #include <ring_attention/attention/forward.hpp>
 #include <ring_attention/attention/message.hpp>
 #include <ring_attention/attention/scores.hpp>
@@ -40,10 +42,12 @@ class OperatorInputs {
             queries_.terms.bias = as_bias(bias_[0], plan, *terms.bias);
         }
         key_value_ = key_values(plan.keys, key_.seats(), value_.seats());
-        if (plan.keys.ranks() > 1) {
-            message_ = KeyValueMessage<T>(plan.keys, plan.heads);
+        const bool rounded = plan.storage != Storage::computing;
+        if (plan.keys.ranks() > 1 || rounded) {
+            message_ = KeyValueMessage<T>(plan.keys, plan.heads, plan.storage);
             copy_heads<T>(key_value_, message_.views(), plan.heads.batch_key_value_heads());
         }
+        if (rounded) key_value_ = std::as_const(message_).views();
     }
 
     const SeatQueries<T>& queries() const { return queries_; }
@@ -62,7 +66,7 @@ class OperatorInputs {
     List<SeatedTensor<const T>> bias_;  // one or none
     SeatQueries<T> queries_;
     KeyValues<const T> key_value_;
-    KeyValueMessage<T> message_;  // empty where there is nobody to send it to
+    KeyValueMessage<T> message_;  // empty where there is nobody to send it to and nothing to round
 };
 
 }  // namespace detail

@@ -24,6 +24,7 @@ struct AttentionOptions {
     double softcap = 0;               ///< 0: none; else score := softcap tanh(score / softcap)
     Index query_offset = 0;           ///< position of the first query; negative: it stands before all keys
     std::vector<double> alibi_slopes = {};  ///< one a query head: score -= slope |query - key|; empty: none
+    Storage storage = Storage::computing;   ///< of keys and values, while they are kept and sent
 };
 
 namespace detail {
@@ -104,7 +105,8 @@ AttentionPlan plan_of(const AttentionOptions& options, const Share& queries, con
             {options.scale > 0 ? options.scale : default_scale<T>(shape.key_width),
              options.softcap,
              {options.alibi_slopes.begin(), options.alibi_slopes.end()}},
-            options.query_offset};
+            options.query_offset,
+            options.storage};
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

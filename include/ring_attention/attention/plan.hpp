@@ -4,6 +4,7 @@
 
 #include <ring_attention/attention/heads.hpp>
 #include <ring_attention/attention/mask.hpp>
+#include <ring_attention/attention/storage.hpp>
 #include <ring_attention/sequence/share.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
@@ -26,6 +27,7 @@ struct AttentionPlan {
     Mask mask;
     ScoreOptions score;
     Index query_offset = 0;  ///< the position of the first query of the sequence
+    Storage storage = Storage::computing;
 
     /// The positions of the queries at a seat of the rank, as the mask counts them.
     TokenPositions query_tokens(Index seat) const { return query_tokens(queries, seat); }

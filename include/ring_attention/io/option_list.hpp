@@ -63,6 +63,7 @@ void for_each_option(auto&& f, auto&... options) {
     f("head_bias", "of the logits", options.head_bias...);
     f("tied_head", "the head is the table of the embedding", options.tied_head...);
     f("final_softcap", "of the logits", options.final_softcap...);
+    f("storage", "of keys and values", options.storage...);
 }
 
 /// A number that is read back as the same float, as short as that can be; a whole one in all its digits.
@@ -91,6 +92,7 @@ std::string enum_text(E value) {
         return named("NormPlace", "before", "after", "before_and_after");
     if constexpr (std::is_same_v<E, ActivationKind>)
         return named("ActivationKind", "gelu", "gelu_tanh", "silu", "relu");
+    if constexpr (std::is_same_v<E, Storage>) return named("Storage", "computing", "bfloat16");
 }
 
 /// The value of an option, as messages show it.
@@ -139,13 +141,14 @@ inline std::optional<FullAttention> full_attention_of(const std::vector<bool>& h
 }
 
 /// Options that make the same model with all that follows from others said, and what has no effect on it at
-/// its default: seats, layout, output and dropout are the caller's.
+/// its default: seats, layout, output, dropout and storage are the caller's.
 inline TransformerOptions spelt_out(TransformerOptions options) {
     const TransformerOptions defaults;
     options.num_chunks = defaults.num_chunks;
     options.layout = defaults.layout;
     options.output = defaults.output;
     options.dropout = defaults.dropout;
+    options.storage = defaults.storage;
     if (options.vocabulary > 0) options.embed_dim = 0;
     if (options.key_value_heads == 0) options.key_value_heads = options.num_heads;
     if (options.head_width == 0 && options.num_heads > 0)

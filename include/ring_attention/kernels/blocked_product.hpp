@@ -52,7 +52,7 @@ struct OnAllThreads {
     void operator()(Index count, const auto& task) const { parallel_for(count, task); }
 };
 
-enum class Workspace { left, right, product, attention, values };
+enum class Workspace { left, right, product, attention, keys, values };
 
 /// Memory that a thread keeps from one product to the next.
 template <Real T, Workspace use>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include <ring_attention/attention/storage.hpp>
 #include <ring_attention/layers/rotary_options.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
@@ -21,6 +22,7 @@ struct AttentionLayerOptions {
     bool query_key_norm = false;  ///< a norm of each head of queries and of keys, before the rotary positions
     float norm_epsilon = 1e-6f;   ///< of that norm
     RotaryOptions rotary{};       ///< of queries and keys
+    Storage storage = Storage::computing;  ///< of keys and values, while they are kept and sent
 };
 
 namespace detail {

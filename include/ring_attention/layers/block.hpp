@@ -29,6 +29,7 @@ struct BlockOptions {
     bool qkv_bias = true, out_bias = true, ffn_bias = true;
     bool query_key_norm = false;
     RotaryOptions rotary{};
+    Storage storage = Storage::computing;
 
     constexpr AttentionLayerOptions attention() const {
         return {.width = width,
@@ -44,7 +45,8 @@ struct BlockOptions {
                 .out_bias = out_bias,
                 .query_key_norm = query_key_norm,
                 .norm_epsilon = norm.epsilon,
-                .rotary = rotary};
+                .rotary = rotary,
+                .storage = storage};
     }
 
     constexpr FeedForwardOptions feed_forward() const {

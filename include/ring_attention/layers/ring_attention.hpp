@@ -53,7 +53,7 @@ struct RingAttention {
     struct Cache {
         typename Projection::Cache qkv;
         Matrix<T> query;               // [tokens, query_width], and with the keys of key_value:
-        KeyValueMessage<T> key_value;  // as attention takes them; with a norm, as they come from qkv
+        KeyValueMessage<T> key_value;  // as attention takes and stores them; with a norm, as qkv gives them
         RowVector<T> log_sum_exp, log_sum_exp_rest;  // [batch, heads, tokens] a seat
         typename OutProjection::Cache out_proj;
     };
@@ -82,6 +82,7 @@ struct RingAttention {
             cache->key_value = key_value;
         }
         place(query, tokens, key_value.views(), pass);
+        key_value = stored(std::move(key_value), plan);
         attend<T>(pass.ring, plan, {tokens, heads_of(std::as_const(query).data(), tokens, pass), terms()},
                   std::as_const(key_value).views(), std::as_const(key_value),
                   {heads_of(merged.data(), tokens, pass),
@@ -90,7 +91,7 @@ struct RingAttention {
         if (pass.stream_memory)
             detail::gather_key_values(pass.ring, pass.share, plan.heads, key_value,
                                       pass.stream_memory.template of<T>().next_start(
-                                          plan.heads, window, pass.share.layout().seq_len()));
+                                          plan.heads, window, plan.storage, pass.share.layout().seq_len()));
         if (cache) {
             cache->qkv.input = std::move(x);
             if constexpr (!options.query_key_norm) {
@@ -108,11 +109,22 @@ struct RingAttention {
         const TokenPositions& next = pass.share.next;
         const Share so_far(ChunkLayout(next.first + next.count, 1), 0, 1);
         const AttentionPlan plan = plan_for(so_far, pass.batch, nullptr);
-        KeyValueCache<T>& cache = pass.memory.next_cache(plan.heads, window, next);
-        const KeyValues<T> key_value{cache.at(next)};
+        KeyValueCache<T>& cache = pass.memory.next_cache(plan.heads, window, plan.storage, next);
+        const KeyValues<T> kept{cache.at(next)};
+        constexpr bool rounds = options.storage != Storage::computing;
+        const Index rows_of_heads = pass.batch * key_value_heads * next.count;
+        Matrix<T> exact(rounds ? 2 * rows_of_heads : 0, head_width);  // keys, then values
+        KeyValues<T> key_value = kept;
+        if (rounds) {
+            const auto heads_from = [&](Index row) {
+                return HeadsView<T>::head_by_head(&exact(row, 0), key_value_heads, next.count, head_width);
+            };
+            key_value = {{next, heads_from(0), heads_from(rows_of_heads)}};
+        }
         Matrix<T> query = project(x, pass, key_value), merged(query.rows(), query_width);
         const List<TokenPositions> tokens = asking_tokens(pass);
         place(query, tokens, key_value, pass);
+        if (rounds) detail::copy_heads<T>({key_value[0]}, kept, plan.heads.batch_key_value_heads());
         attend_to_cache<T>(plan, terms(), heads_of(std::as_const(query).data(), tokens, pass)[0], tokens[0],
                            cache.up_to(next), heads_of(merged.data(), tokens, pass)[0]);
         return merged;
@@ -128,6 +140,7 @@ struct RingAttention {
             placed_query = cache.query;
             placed_key_value = cache.key_value;
             place(placed_query, tokens, placed_key_value.views(), pass);
+            placed_key_value = stored(std::move(placed_key_value), plan);
         }
         const Matrix<T>& query = options.query_key_norm ? placed_query : cache.query;
         const KeyValueMessage<T>& key_value = options.query_key_norm ? placed_key_value : cache.key_value;
@@ -177,7 +190,8 @@ struct RingAttention {
         AttentionOptions of_layer{.causal = options.causal,
                                   .window = window,
                                   .scale = double(options.scale),
-                                  .softcap = double(options.softcap)};
+                                  .softcap = double(options.softcap),
+                                  .storage = options.storage};
         if (sequences) {
             of_layer.document_starts = sequences->document_starts;
             of_layer.lengths = sequences->lengths;
@@ -198,6 +212,15 @@ struct RingAttention {
             QueryKey::forward(q_norm, heads_of(query.data(), asking, pass), asking, pass);
             QueryKey::forward(k_norm, keys_of(key_value), positions_of(key_value), pass);
         }
+    }
+
+    /// As they are to be kept and sent.
+    static KeyValueMessage<T> stored(KeyValueMessage<T> key_value, const AttentionPlan& plan) {
+        if (plan.storage == Storage::computing) return key_value;
+        KeyValueMessage<T> rounded(plan.keys, plan.heads, plan.storage);
+        detail::copy_heads<T>(std::as_const(key_value).views(), rounded.views(),
+                              plan.heads.batch_key_value_heads());
+        return rounded;
     }
 
     /// Queries [tokens, query_width], of all tokens or of the last; keys and values go where attention reads

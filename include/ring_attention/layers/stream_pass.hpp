@@ -23,15 +23,16 @@ class StreamMemory {
 
     /// With a place for these tokens. window: of the layer's mask, or 0. Throws Error where it was another
     /// one before: a wider one would miss what the cache has let go.
-    KeyValueCache<T>& next_cache(const HeadShape& shape, Index window, const TokenPositions& next) {
-        KeyValueCache<T>& cache = next_cache(shape, window);
+    KeyValueCache<T>& next_cache(const HeadShape& shape, Index window, Storage storage,
+                                 const TokenPositions& next) {
+        KeyValueCache<T>& cache = next_cache(shape, window, storage);
         cache.make_room(next, room_, portion_);
         return cache;
     }
 
     /// Of a stream that starts with a whole sequence: the place for what tokens to come see of it.
-    KeyValueView<T> next_start(const HeadShape& shape, Index window, Index seq_len) {
-        return next_cache(shape, window).start_with(seq_len, room_, portion_);
+    KeyValueView<T> next_start(const HeadShape& shape, Index window, Storage storage, Index seq_len) {
+        return next_cache(shape, window, storage).start_with(seq_len, room_, portion_);
     }
 
     /// Forgets all tokens, and keeps the memory; the next is at this position.
@@ -46,8 +47,8 @@ class StreamMemory {
     }
 
   private:
-    KeyValueCache<T>& next_cache(const HeadShape& shape, Index window) {
-        if (asked_ == caches_.size()) caches_.emplace_back(shape, window);
+    KeyValueCache<T>& next_cache(const HeadShape& shape, Index window, Storage storage) {
+        if (asked_ == caches_.size()) caches_.emplace_back(shape, window, storage);
         KeyValueCache<T>& cache = caches_[asked_++];
         if (cache.window() != window)
             throw Error("the window of an attention layer is " + std::to_string(window) + ", expected " +

@@ -20,6 +20,7 @@ struct Options {
     int window = 0;           ///< 0: none; else a token sees the last so many tokens, itself included
     float softcap = 0;        ///< 0: none; else attention scores := softcap tanh(score / softcap)
     bool sinks = false;       ///< a parameter a head: a score more in every softmax, without a value
+    Storage storage = Storage::computing;  ///< of keys and values, while they are kept and sent
 };
 
 /// The width of the output.
@@ -41,6 +42,7 @@ struct LanguageOptions {
     int window = 0;
     float softcap = 0;
     bool sinks = false;
+    Storage storage = Storage::computing;
 };
 
 /// What the options of a model say of the transformer that it is.
@@ -61,7 +63,8 @@ constexpr TransformerOptions transformer_options(const Options& o) {
             .dropout = o.dropout,
             .window = o.window,
             .softcap = o.softcap,
-            .sinks = o.sinks};
+            .sinks = o.sinks,
+            .storage = o.storage};
 }
 
 /// With sinusoidal positions.
@@ -77,7 +80,8 @@ constexpr TransformerOptions transformer_options(const LanguageOptions& o) {
             .window = o.window,
             .softcap = o.softcap,
             .sinks = o.sinks,
-            .positions = Positions::sinusoidal};
+            .positions = Positions::sinusoidal,
+            .storage = o.storage};
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -46,7 +46,8 @@ constexpr BlockOptions block_options(const TransformerOptions& o) {
             .out_bias = o.out_bias,
             .ffn_bias = o.ffn_bias,
             .query_key_norm = o.query_key_norm,
-            .rotary = o.rotary};
+            .rotary = o.rotary,
+            .storage = o.storage};
 }
 
 /// Some of the blocks have no window.

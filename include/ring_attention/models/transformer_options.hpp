@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ring_attention/attention/storage.hpp>
 #include <ring_attention/layers/activation_kind.hpp>
 #include <ring_attention/layers/norm_kind.hpp>
 #include <ring_attention/layers/rotary_options.hpp>
@@ -67,6 +68,7 @@ struct TransformerOptions {
     bool head_bias = true;
     bool tied_head = false;   ///< the head's kernel is the transpose of the embedding's table
     float final_softcap = 0;  ///< of the logits; 0: none
+    Storage storage = Storage::computing;  ///< of keys and values, while they are kept and sent
 };
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -1,0 +1,113 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include <ring_attention/core/types.hpp>
+#include <ring_attention/kernels/simd.hpp>
+
+// Numbers of half the size of a float, for memory and travel alone: they are widened before anything is
+// computed with them.
+
+RING_ATTENTION_PRECISE_BEGIN
+namespace ring_attention::inline RING_ATTENTION_ABI::detail {
+
+/// The upper half of a float: all of its range, and 8 bits of precision.
+struct Bfloat16 {
+    std::uint16_t bits;
+    bool operator==(const Bfloat16&) const = default;
+};
+
+/// Constant where T is.
+template <class T>
+using Bfloat16Like = std::conditional_t<std::is_const_v<T>, const Bfloat16, Bfloat16>;
+
+/// As many of them as a Simd<T> has lanes, and what lies between the two.
+template <Real T>
+struct Bfloat16Lanes;
+
+template <>
+struct Bfloat16Lanes<float> {
+    typedef std::uint16_t Narrow __attribute__((vector_size(simd_bytes / 2)));
+    typedef std::uint32_t FloatBits __attribute__((vector_size(simd_bytes)));
+    typedef float Floats __attribute__((vector_size(simd_bytes)));
+    using Bits = FloatBits;
+};
+
+template <>
+struct Bfloat16Lanes<double> {
+    typedef std::uint16_t Narrow __attribute__((vector_size(simd_bytes / 4)));
+    typedef std::uint32_t FloatBits __attribute__((vector_size(simd_bytes / 2)));
+    typedef float Floats __attribute__((vector_size(simd_bytes / 2)));
+    typedef std::uint64_t Bits __attribute__((vector_size(simd_bytes)));
+};
+
+/// A vector of numbers, exactly.
+template <Real T>
+[[gnu::always_inline]] inline Simd<T> widen(const Bfloat16* from) {
+    using Lanes = Bfloat16Lanes<T>;
+    typename Lanes::Narrow narrow;
+    std::memcpy(&narrow, from, sizeof(narrow));
+    const auto bits = __builtin_convertvector(narrow, typename Lanes::FloatBits) << 16;
+    return Simd<T>(
+        __builtin_convertvector(reinterpret_cast<typename Lanes::Floats>(bits), typename Simd<T>::Lanes));
+}
+
+/// The bits of the nearest Bfloat16, of two the even one; a NaN stays one.
+[[gnu::always_inline]] inline Bfloat16Lanes<float>::Bits rounded_bits(Simd<float> x) {
+    using Bits = Bfloat16Lanes<float>::Bits;
+    const auto bits = reinterpret_cast<Bits>(x.lanes);
+    const Bits upper = bits >> 16, nearest = (bits + 0x7FFFu + (upper & 1u)) >> 16;
+    return (bits & 0x7FFFFFFFu) > 0x7F800000u ? upper | 0x40u : nearest;
+}
+
+/// In one step: through float it would be rounded twice.
+[[gnu::always_inline]] inline Bfloat16Lanes<double>::Bits rounded_bits(Simd<double> x) {
+    using Bits = Bfloat16Lanes<double>::Bits;
+    constexpr std::uint64_t one = 1, infinity = 0x7F80, lost = 52 - 7, rebase = (one * (1023 - 127)) << 52;
+    const auto bits = reinterpret_cast<Bits>(x.lanes);
+    const Bits magnitude = bits & (~std::uint64_t(0) >> 1), sign = bits >> 63 << 15;
+    // With the exponent of a float; what lies beyond its range is infinite.
+    const Bits based = magnitude - rebase, upper = based >> lost,
+               nearest = (based + ((one << (lost - 1)) - 1) + (upper & one)) >> lost;
+    const Bits finite = nearest < infinity ? nearest : Bits{} + infinity;
+    // Below 2^-126 they are multiples of 2^-133, the last place of a double that begins with 2^-81.
+    const Simd<double> step(0x1p-81);
+    const Bits tiny = reinterpret_cast<Bits>((abs(x) + step).lanes) - reinterpret_cast<Bits>(step.lanes);
+    const Bits number = magnitude < rebase + (one << 52) ? tiny : finite;
+    const Bits quiet_nan = infinity | 0x40u | (magnitude >> lost & 0x3Fu);
+    return sign | (magnitude > (std::uint64_t(0x7FF) << 52) ? quiet_nan : number);
+}
+
+template <Real T>
+[[gnu::always_inline]] inline void round_to(Simd<T> x, Bfloat16* to) {
+    const auto narrow = __builtin_convertvector(rounded_bits(x), typename Bfloat16Lanes<T>::Narrow);
+    std::memcpy(to, &narrow, sizeof(narrow));
+}
+
+template <Real T>
+void widen_numbers(const Bfloat16* from, Index count, T* to) {
+    constexpr Index width = Simd<T>::width;
+    for (; count >= width; from += width, to += width, count -= width) widen<T>(from).store(to);
+    if (count == 0) return;
+    std::array<Bfloat16, std::size_t(width)> rest{};
+    std::copy_n(from, count, rest.data());
+    store_partial(widen<T>(rest.data()), to, count);
+}
+
+template <Real T>
+void round_numbers(const T* from, Index count, Bfloat16* to) {
+    constexpr Index width = Simd<T>::width;
+    for (; count >= width; from += width, to += width, count -= width) round_to(Simd<T>::load(from), to);
+    if (count == 0) return;
+    std::array<Bfloat16, std::size_t(width)> rest;
+    round_to(load_partial(from, count), rest.data());
+    std::copy_n(rest.data(), count, to);
+}
+
+}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail
+RING_ATTENTION_PRECISE_END
