@@ -17,8 +17,9 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 // Of their gradients, always of sizeof(T), they send as many numbers again, and those of rank j each time
 // that the gradients come home: once for every run of neighbouring ranks that see them. Backward everything
 // goes in min(4, batch key_value_heads) messages, forward in one. So where there is no mask, the ranks of a
-// ring together send P - 1 times the sequence's keys and values forward, and 2 P - 1 times backward. What the
-// ranks tell each other before they begin (agree_on_share) goes on another channel, and is not counted here.
+// ring together send P - 1 times the sequence's keys and values forward, and backward the same and P times
+// their gradients. What the ranks tell each other before they begin (agree_on_share) goes on another channel,
+// and is not counted here.
 
 namespace detail {
 
