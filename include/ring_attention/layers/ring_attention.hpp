@@ -187,11 +187,13 @@ struct RingAttention {
 
   private:
     AttentionPlan plan_for(const Share& share, Index batch, const Sequences* sequences) const {
-        AttentionOptions of_layer{.causal = options.causal,
-                                  .window = window,
-                                  .scale = double(options.scale),
-                                  .softcap = double(options.softcap),
-                                  .storage = options.storage};
+        // Constants: clang++ 14 lays options with floats and flags out wrongly where they are read at run
+        // time.
+        constexpr double scale = double(options.scale), softcap = double(options.softcap);
+        constexpr bool causal = options.causal;
+        constexpr Storage storage = options.storage;
+        AttentionOptions of_layer{
+            .causal = causal, .window = window, .scale = scale, .softcap = softcap, .storage = storage};
         if (sequences) {
             of_layer.document_starts = sequences->document_starts;
             of_layer.lengths = sequences->lengths;
