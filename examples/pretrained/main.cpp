@@ -1,21 +1,17 @@
 // One published model as a program: build.sh makes it from the model's folder. `PROGRAM --help` tells its
 // commands.
 
-#include <algorithm>
-#include <csignal>
 #include <cstdint>
-#include <exception>
 #include <functional>
 #include <limits>
-#include <new>
 #include <string>
 
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 
 #include "../ring_lm/arguments.hpp"
 #include "../ring_lm/layouts.hpp"
 #include "../ring_lm/output.hpp"
+#include "../ring_lm/program.hpp"
 #include "../ring_lm/ranks.hpp"
 #include "evaluate.hpp"
 #include "generate.hpp"
@@ -103,13 +99,6 @@ void add_train(CLI::App& app, Job& job) {
     add_number(command, "--seed", with.seed, zero, largest, "Of the windows");
 }
 
-/// One line on stderr.
-int fail(std::string message) {
-    std::replace(message.begin(), message.end(), '\n', ' ');
-    fmt::print(stderr, "{}\n", message);
-    return 2;
-}
-
 /// Does what the command line asks for on a ring.
 int run(int argc, char** argv, ra::RingReference ring) {
     CLI::App app{"Runs, and goes on training, the model of " + std::string(pretrained::model_folder)};
@@ -118,15 +107,7 @@ int run(int argc, char** argv, ra::RingReference ring) {
     add_evaluate(app, job);
     add_generate(app, job);
     add_train(app, job);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::Success& asked_for_help) {
-        const int exit_code = ring.rank() == 0 ? app.exit(asked_for_help) : 0;
-        ring_lm::require_output();
-        return exit_code;
-    } catch (const CLI::ParseError& error) {
-        throw ra::Error(std::string(error.what()) + " (see --help)");
-    }
+    if (const auto exit_code = ring_lm::parse(app, argc, argv, "--help", ring.rank() == 0)) return *exit_code;
     if (job.threads > 0) ra::set_num_threads(job.threads);
     const int exit_code = job.run(ring);
     ring_lm::require_output();
@@ -135,23 +116,19 @@ int run(int argc, char** argv, ra::RingReference ring) {
 
 }  // namespace
 
-int main(int argc, char** argv) try {
-    ring_lm::occupy_closed_streams();
-    std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error as any other
-    if (!ring_lm::started_by_mpi()) {
-        ra::LocalRing ring;
-        return run(argc, argv, ring);
-    }
+int main(int argc, char** argv) {
+    return ring_lm::guarded("", [&]() -> int {
+        if (!ring_lm::started_by_mpi()) {
+            ra::LocalRing ring;
+            return run(argc, argv, ring);
+        }
 #ifdef PRETRAINED_WITH_MPI
-    return ra::mpi_main(argc, argv, [&](MPI_Comm world) {
-        ra::MpiRing ring(world);
-        return run(argc, argv, ring);
-    });
+        return ra::mpi_main(argc, argv, [&](MPI_Comm world) {
+            ra::MpiRing ring(world);
+            return run(argc, argv, ring);
+        });
 #else
-    throw ra::Error("started by mpirun, but built without MPI");
+        throw ra::Error("started by mpirun, but built without MPI");
 #endif
-} catch (const std::bad_alloc&) {
-    return fail("there is not enough memory for that");
-} catch (const std::exception& error) {
-    return fail(error.what());
+    });
 }

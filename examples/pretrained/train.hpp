@@ -1,11 +1,9 @@
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <span>
 #include <string_view>
 #include <system_error>
 
@@ -14,6 +12,7 @@
 #include "../ring_lm/interruption.hpp"
 #include "../ring_lm/output.hpp"
 #include "../ring_lm/progress.hpp"
+#include "../ring_lm/ranks.hpp"
 #include "model.hpp"
 #include "tokens_file.hpp"
 
@@ -51,15 +50,6 @@ inline Windows random_windows(const ra::Tensor<ra::Token, 2>& texts, const Train
         }
     }
     return windows;
-}
-
-/// The largest of the numbers that the ranks name, on all of them.
-inline int largest_of_ranks(ra::RingReference ring, int number) {
-    int largest = number;
-    ra::sum_numbers_in_rank_order(ring, std::span(&largest, 1), [&](std::span<int> part, ra::Index) {
-        part[0] = std::max(part[0], number);
-    });
-    return largest;
 }
 
 /// A training of the model, one step at a time.
@@ -140,7 +130,7 @@ inline int train(const TrainArguments& arguments, ra::RingReference ring) {
     int signal = 0;  // the one that ends it, on whichever rank it came
     while (step < arguments.steps && signal == 0) {
         const double loss = trainer.step(step++);
-        signal = largest_of_ranks(ring, ring_lm::Interruption::signal());
+        signal = ring_lm::largest_of_ranks(ring, ring_lm::Interruption::signal());
         const bool is_last = step == arguments.steps || signal != 0;
         if (speaks && (step % arguments.report_every == 0 || is_last || line.on_terminal()))
             line.show(fmt::format("step {}/{}  loss {:.4f}  {:.0f} tokens/s", step, arguments.steps, loss,

@@ -2,12 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <csignal>
-#include <cstdio>
-#include <exception>
 #include <functional>
 #include <limits>
-#include <new>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -18,6 +14,7 @@
 #include "generate.hpp"
 #include "layouts.hpp"
 #include "output.hpp"
+#include "program.hpp"
 #include "progress.hpp"
 #include "schedule.hpp"
 #include "train.hpp"
@@ -159,13 +156,6 @@ void add_schedule(CLI::App& app, Job& job) {
     });
 }
 
-/// One line on stderr.
-int fail(std::string message) {
-    std::replace(message.begin(), message.end(), '\n', ' ');
-    fmt::print(stderr, "ring_lm: {}\n", message);
-    return 2;
-}
-
 int with_this_process(int replicas, const Work& work) {
     ra::LocalRing alone;
     return work({alone, alone, alone, replicas, {0, replicas}});
@@ -189,15 +179,7 @@ int run(int argc, char** argv, const std::function<int(int, const Work&)>& with_
     add_generate(app, job);
     add_evaluate(app, job);
     add_schedule(app, job);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::Success& asked_for_help) {
-        const int exit_code = app.exit(asked_for_help);
-        ring_lm::require_output();
-        return exit_code;
-    } catch (const CLI::ParseError& error) {
-        throw ra::Error(std::string(error.what()) + " (see ring_lm --help)");
-    }
+    if (const auto exit_code = ring_lm::parse(app, argc, argv, "ring_lm --help", true)) return *exit_code;
     if (job.threads > 0) ra::set_num_threads(job.threads);
     const int exit_code = with_ranks(job.replicas, job.run);
     ring_lm::require_output();
@@ -206,20 +188,16 @@ int run(int argc, char** argv, const std::function<int(int, const Work&)>& with_
 
 }  // namespace
 
-int main(int argc, char** argv) try {
-    ring_lm::occupy_closed_streams();
-    std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error as any other
-    if (!ring_lm::started_by_mpi()) return run(argc, argv, with_this_process);
+int main(int argc, char** argv) {
+    return ring_lm::guarded("ring_lm: ", [&]() -> int {
+        if (!ring_lm::started_by_mpi()) return run(argc, argv, with_this_process);
 #ifdef RING_LM_WITH_MPI
-    return ra::mpi_main(argc, argv, [&](MPI_Comm world) {
-        return run(argc, argv,
-                   [&](int replicas, const Work& work) { return with_processes(world, replicas, work); });
-    });
+        return ra::mpi_main(argc, argv, [&](MPI_Comm world) {
+            return run(argc, argv,
+                       [&](int replicas, const Work& work) { return with_processes(world, replicas, work); });
+        });
 #else
-    throw ra::Error("started by mpirun, but built without MPI");
+        throw ra::Error("started by mpirun, but built without MPI");
 #endif
-} catch (const std::bad_alloc&) {
-    return fail("there is not enough memory for that");
-} catch (const std::exception& error) {
-    return fail(error.what());
+    });
 }

@@ -20,6 +20,15 @@ inline bool started_by_mpi() {
     return false;
 }
 
+/// The largest of the numbers that the ranks name, on all of them.
+inline int largest_of_ranks(ra::RingReference ring, int number) {
+    int so_far = number;
+    ra::sum_numbers_in_rank_order(ring, std::span(&so_far, 1), [&](std::span<int> part, ra::Index) {
+        part[0] = std::max(part[0], number);
+    });
+    return so_far;
+}
+
 /// The processes of this program: `replicas` of the model, each on a ring of its own, which train on
 /// different windows of each batch. Alone, a process is all replicas, one after the other; with others, it
 /// belongs to one. The bits depend on the number of replicas, but not on who computes them.
@@ -32,15 +41,6 @@ struct Ranks {
 
     /// One rank speaks, and writes files.
     bool speaks() const { return world.rank() == 0; }
-
-    /// The largest of the numbers that the ranks name, on all of them.
-    int largest(int number) const {
-        int so_far = number;
-        ra::sum_numbers_in_rank_order(world, std::span(&so_far, 1), [&](std::span<int> part, ra::Index) {
-            part[0] = std::max(part[0], number);
-        });
-        return so_far;
-    }
 
     /// What every rank says, on rank 0; nothing elsewhere.
     std::vector<std::string> gather(const std::string& text) const {

@@ -62,7 +62,7 @@ class TrainingRun {
             loss_since_point_ += bits(loss);
             ++steps_since_point_;
             if (trace_) trace_->end_step();
-            signal = ranks_.largest(Interruption::signal());
+            signal = largest_of_ranks(ranks_.world, Interruption::signal());
             if ((step + 1) % arguments_.report_every == 0 || step + 1 == arguments_.steps || signal != 0)
                 report(step + 1);
             else if (line_.on_terminal())
@@ -87,7 +87,7 @@ class TrainingRun {
     int end(std::int64_t steps, int signal) {
         if (ranks_.speaks()) line_.end();
         save();
-        signal = std::max(signal, ranks_.largest(Interruption::signal()));
+        signal = std::max(signal, largest_of_ranks(ranks_.world, Interruption::signal()));
         Interruption::all_is_saved();
         if (signal != 0) {
             if (ranks_.speaks())

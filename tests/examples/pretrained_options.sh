@@ -2,26 +2,9 @@
 # pretrained_options.sh MODEL_OPTIONS MODEL: what model_options prints of the folder of a model, and what it refuses. Exits
 # with 1 at the first promise broken.
 set -euo pipefail
-model_options=$1 model=$2
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
-
-die() {
-    echo "pretrained_options.sh: $*" >&2
-    exit 1
-}
-
-# refuses WORD ARGUMENT...: one line on stderr that says WORD, nothing on stdout, exit code 2
-refuses() {
-    local word=$1 code=0
-    shift
-    "$model_options" "$@" >out.txt 2>err.txt || code=$?
-    [[ $code -eq 2 ]] || die "'$*' exits with $code, expected 2"
-    [[ $(wc -l <err.txt) -eq 1 ]] || die "'$*' writes $(wc -l <err.txt) lines on stderr, expected 1"
-    [[ ! -s out.txt ]] || die "'$*' writes on stdout: $(head -n 1 out.txt)"
-    grep -q -- "$word" err.txt || die "'$*' does not say '$word': $(cat err.txt)"
-}
+model_options=$1 program=$1 model=$2
+source "$(dirname "${BASH_SOURCE[0]}")/promises.sh"
+broken() { die "$@"; }
 
 "$model_options" "$model" >out.txt
 grep -q '^constexpr ra::TransformerOptions options{$' out.txt || die "no options: $(cat out.txt)"

@@ -1,4 +1,5 @@
-# What tests that say each broken promise begin with; they source it. A folder of their own, where they are, with text.txt in it.
+# What tests of programs begin with; they source it. A folder of their own, where they are, with text.txt in it. A broken
+# promise is said, and counted; who wants to end there has broken() call die.
 
 folder=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$folder"' EXIT
@@ -8,6 +9,29 @@ failures=0
 broken() {
     echo "$(basename "$0"): $*" >&2
     failures=$((failures + 1))
+}
+
+die() {
+    echo "$(basename "$0"): $*" >&2
+    exit 1
+}
+
+# judged CODE WORD COMMAND: it exited with 2 and wrote one line, which says WORD
+judged() {
+    local code=$1 word=$2
+    shift 2
+    [[ $code -eq 2 ]] || broken "'$*' exits with $code, expected 2: $(head -n 2 err.txt)"
+    [[ $(wc -l <err.txt) -eq 1 ]] || broken "'$*' writes $(wc -l <err.txt) lines on stderr, expected 1"
+    grep -q -- "$word" err.txt || broken "'$*' does not say '$word': $(head -n 2 err.txt)"
+}
+
+# refuses WORD ARGUMENT...: $program does, in so many $seconds (60), with nothing on stdout
+refuses() {
+    local word=$1 code=0
+    shift
+    timeout "${seconds:-60}" "$program" "$@" >out.txt 2>err.txt </dev/null || code=$?
+    judged $code "$word" "$@"
+    [[ ! -s out.txt ]] || broken "'$*' writes on stdout: $(head -n 1 out.txt)"
 }
 
 # all_kept PROMISE: the end

@@ -1,28 +1,10 @@
 #!/usr/bin/env bash
 # ring_lm.sh PROGRAM: what ring_lm promises on the command line. Exits with 1 at the first promise broken.
 set -euo pipefail
-ring_lm=$1
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
+ring_lm=$1 program=$1
+source "$(dirname "${BASH_SOURCE[0]}")/promises.sh"
+broken() { die "$@"; }
 
-die() {
-    echo "ring_lm.sh: $*" >&2
-    exit 1
-}
-
-# refuses WORD ARGUMENT...: one line on stderr that says WORD, nothing on stdout, exit code 2
-refuses() {
-    local word=$1 code=0
-    shift
-    timeout 60 "$ring_lm" "$@" >out.txt 2>err.txt || code=$?
-    [[ $code -eq 2 ]] || die "'$*' exits with $code, expected 2"
-    [[ $(wc -l <err.txt) -eq 1 ]] || die "'$*' writes $(wc -l <err.txt) lines on stderr, expected 1"
-    [[ ! -s out.txt ]] || die "'$*' writes on stdout: $(head -n 1 out.txt)"
-    grep -q -- "$word" err.txt || die "'$*' does not say '$word': $(cat err.txt)"
-}
-
-for i in $(seq 100); do echo "verse $i: and it came to pass, and the evening and the morning were the day $i."; done >text.txt
 : >empty.txt
 printf 'x' >one_byte.txt
 small=(--context 32 --batch 2 --report-every 2)

@@ -2,27 +2,9 @@
 # ring_lm_files.sh PROGRAM FOLDER: what ring_lm, and the other examples in the folder, do with numbers that are none, inputs
 # that are not files, and outputs that cannot be written. Says each promise that is broken, and exits with 1.
 set -uo pipefail
-ring_lm=$1 examples=$2
+ring_lm=$1 program=$1 examples=$2 seconds=10
 source "$(dirname "${BASH_SOURCE[0]}")/promises.sh"
 export RING_ATTENTION_NUM_THREADS=2
-
-# judged CODE WORD COMMAND: it exited with 2 and wrote one line, which says WORD
-judged() {
-    local code=$1 word=$2
-    shift 2
-    [[ $code -eq 2 ]] || broken "'$*' exits with $code, expected 2"
-    [[ $(wc -l <err.txt) -eq 1 ]] || broken "'$*' writes $(wc -l <err.txt) lines on stderr, expected 1"
-    grep -q -- "$word" err.txt || broken "'$*' does not say '$word': $(head -n 2 err.txt)"
-}
-
-# refuses WORD ARGUMENT...: at once, with nothing on stdout
-refuses() {
-    local word=$1 code=0
-    shift
-    timeout 10 "$ring_lm" "$@" >out.txt 2>err.txt </dev/null || code=$?
-    judged $code "$word" "$@"
-    [[ ! -s out.txt ]] || broken "'$*' writes on stdout: $(head -n 1 out.txt)"
-}
 
 small=(--context 32 --batch 2)
 train=(train --data text.txt --out x "${small[@]}" --steps 1)

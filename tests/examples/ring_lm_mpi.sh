@@ -5,14 +5,7 @@ set -euo pipefail
 ring_lm=$1
 shift
 mpirun=("$@")
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
-
-die() {
-    echo "ring_lm_mpi.sh: $*" >&2
-    exit 1
-}
+source "$(dirname "${BASH_SOURCE[0]}")/promises.sh"
 
 for i in $(seq 60); do echo "verse $i: and it came to pass, and the evening and the morning were the day $i."; done >text.txt
 small=(--context 37 --batch 4 --report-every 2 --steps 3 --seed 1)

@@ -110,10 +110,8 @@ std::string option_text(const T& value) {
 
 /// Whether a layer, counted from 0, sees the last `window` tokens alone.
 inline bool layer_has_window(const TransformerOptions& options, int layer) {
-    const bool is_full =
-        layer < options.full_attention_first ||
-        (options.full_attention_every > 0 && (layer + 1) % options.full_attention_every == 0);
-    return options.window > 0 && !is_full;
+    return options.window > 0 &&
+           !is_full_attention(layer, options.full_attention_every, options.full_attention_first);
 }
 
 struct FullAttention {

@@ -18,8 +18,11 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 /// y = out_proj(attention(qkv(x))) over the whole sequence: the one layer in which tokens meet. qkv holds
 /// query [heads, head_width], key and value [key_value_heads, head_width], in this order. Queries and keys
 /// may be normalised and turned by their positions before they meet.
-template <class T, AttentionLayerOptions options>
+template <class T, AttentionLayerOptions given_options>
 struct RingAttention {
+    /// A copy: read at run time, clang++ 14 finds members of a template argument in wrong places, where the
+    /// struct has holes and ends in one.
+    static constexpr AttentionLayerOptions options = given_options;
     using Checked = detail::CheckedAttention<options>;
     using Scalar = T;
     static constexpr Index in_width = Checked::width, out_width = Checked::width, heads = Checked::heads,
@@ -187,13 +190,11 @@ struct RingAttention {
 
   private:
     AttentionPlan plan_for(const Share& share, Index batch, const Sequences* sequences) const {
-        // Constants: clang++ 14 lays options with floats and flags out wrongly where they are read at run
-        // time.
-        constexpr double scale = double(options.scale), softcap = double(options.softcap);
-        constexpr bool causal = options.causal;
-        constexpr Storage storage = options.storage;
-        AttentionOptions of_layer{
-            .causal = causal, .window = window, .scale = scale, .softcap = softcap, .storage = storage};
+        AttentionOptions of_layer{.causal = options.causal,
+                                  .window = window,
+                                  .scale = double(options.scale),
+                                  .softcap = double(options.softcap),
+                                  .storage = options.storage};
         if (sequences) {
             of_layer.document_starts = sequences->document_starts;
             of_layer.lengths = sequences->lengths;

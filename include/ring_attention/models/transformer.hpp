@@ -51,10 +51,10 @@ constexpr BlockOptions block_options(const TransformerOptions& o) {
 }
 
 /// Some of the blocks have no window.
-template <int first, int every>
+template <int every, int first>
 struct WithoutWindow {
     static void prepare(auto& block, Index number) {
-        if (number <= first || (every > 0 && number % every == 0)) std::get<0>(block.layers).inner.window = 0;
+        if (is_full_attention(int(number) - 1, every, first)) std::get<0>(block.layers).inner.window = 0;
     }
 };
 
@@ -101,7 +101,7 @@ struct TransformerParts {
 
     using Between = DropoutLayer<T, width, DropoutOptions{o.dropout, DropoutSite::between_blocks}>;
     using Differences = std::conditional_t<o.window == 0, AllAlike,
-                                           WithoutWindow<o.full_attention_first, o.full_attention_every>>;
+                                           WithoutWindow<o.full_attention_every, o.full_attention_first>>;
     using Blocks = Stack<Block<T, of_block>, o.num_layers, Between, Differences>;
     using FinalNorm = PartIf<o.final_norm, Named<"final_norm", Norm>, Nothing>;
 

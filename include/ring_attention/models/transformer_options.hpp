@@ -66,9 +66,18 @@ struct TransformerOptions {
     bool final_norm = true;
     bool head = true;  ///< of models of tokens: a logit for each token of the vocabulary
     bool head_bias = true;
-    bool tied_head = false;   ///< the head's kernel is the transpose of the embedding's table
-    float final_softcap = 0;  ///< of the logits; 0: none
+    bool tied_head = false;                ///< the head's kernel is the transpose of the embedding's table
+    float final_softcap = 0;               ///< of the logits; 0: none
     Storage storage = Storage::computing;  ///< of keys and values, while they are kept and sent
 };
+
+namespace detail {
+
+/// What full_attention_every and full_attention_first say of a layer, counted from 0: that it has no window.
+constexpr bool is_full_attention(int layer, int every, int first) {
+    return layer < first || (every > 0 && (layer + 1) % every == 0);
+}
+
+}  // namespace detail
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI
