@@ -12,6 +12,7 @@
 #include <ring_attention/attention/log_sum_exp.hpp>
 #include <ring_attention/attention/scores.hpp>
 #include <ring_attention/attention/tile.hpp>
+#include <ring_attention/core/floating_point_modes.hpp>
 #include <ring_attention/kernels/weighted_rows.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
@@ -219,6 +220,7 @@ void absorb_block_backward(const QueryHead<T>& head, const IndexRange& rows, con
     const IndexRange first = seen.front(), last = seen.back();
     if (last.end() <= first.first) return;
     const bool masked = last.first > 0 || first.end() < chunk.tokens.count;
+    const FlushToZero flush_to_zero;
     BackwardQueries<T> work(head, rows, queries, seen, masked);
     constexpr Index tile = AttentionTile<T>::keys;
     for (Index key = first.first / tile * tile; key < last.end(); key += tile)
