@@ -24,8 +24,14 @@ class KeyValueCache {
     void make_room(const TokenPositions& next, Index room, Index portion) {
         const Index held = next.first - first_;
         if (window_ > 0) room = std::min(room, window_ - 1 + portion);
-        const Index kept = window_ > 0 ? std::min(held, window_ - 1) : held;
-        room = std::max(room, room_);
+        make_room_behind(window_ > 0 ? std::min(held, window_ - 1) : held, next, room);
+    }
+
+    /// The same where of the tokens before `next` the last `kept` are to stay, whatever the window, and where
+    /// positions may be any numbers that count the tokens of this cache.
+    void make_room_behind(Index kept, const TokenPositions& next, Index room) {
+        const Index held = next.first - first_;
+        room = std::max(std::max(room, room_), kept + next.count);
         if (room == room_ && held + next.count <= room_) return;
         storage_ == Storage::computing ? move_tokens(numbers_, room, held - kept, kept)
                                        : move_tokens(rounded_, room, held - kept, kept);
@@ -36,18 +42,9 @@ class KeyValueCache {
     /// Forgets all tokens, and keeps the memory; the next is at this position.
     void forget(Index next_position) { first_ = next_position; }
 
-    /// Forgets all tokens. A place for those tokens of a sequence that tokens to come see, its last ones, to
-    /// be written; room and portion as above.
-    KeyValueView<T> start_with(Index seq_len, Index room, Index portion) {
-        const Index kept = window_ > 0 ? std::min(seq_len, window_ - 1) : seq_len;
-        const TokenPositions seen{seq_len - kept, kept};
-        forget(seen.first);
-        make_room(seen, room, portion);
-        return at(seen);
-    }
-
     /// The places of these tokens, to be written.
     KeyValueView<T> at(const TokenPositions& tokens) { return view<T>(*this, tokens); }
+    KeyValueView<const T> at(const TokenPositions& tokens) const { return view<const T>(*this, tokens); }
 
     /// All tokens that are kept, up to the last of these.
     KeyValueView<const T> up_to(const TokenPositions& tokens) const {
