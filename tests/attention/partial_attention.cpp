@@ -61,10 +61,10 @@ void check_against_whole(Index rows, Index width, double spread, std::uint64_t s
         Part<T> part(rows, width);
         for (Index row = 0; row < rows; ++row) {
             const auto& of_row = scores[std::size_t(row)];
-            absorb<T>(part, row, {of_row.begin() + std::ptrdiff_t(bounds[i]),
-                                  of_row.begin() + std::ptrdiff_t(bounds[i + 1])},
-                      {values.begin() + std::ptrdiff_t(bounds[i]),
-                       values.begin() + std::ptrdiff_t(bounds[i + 1])});
+            absorb<T>(
+                part, row,
+                {of_row.begin() + std::ptrdiff_t(bounds[i]), of_row.begin() + std::ptrdiff_t(bounds[i + 1])},
+                {values.begin() + std::ptrdiff_t(bounds[i]), values.begin() + std::ptrdiff_t(bounds[i + 1])});
         }
         ra::detail::merge<T>(sum.view, part.view);
     }

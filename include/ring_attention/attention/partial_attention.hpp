@@ -3,6 +3,7 @@
 #include <limits>
 #include <type_traits>
 
+#include <ring_attention/attention/log_sum_exp.hpp>
 #include <ring_attention/core/types.hpp>
 #include <ring_attention/kernels/vector_math.hpp>
 
@@ -34,6 +35,23 @@ struct PartialAttention {
         for (Index i = 0; i < rows * value_width; ++i) numbers[i] = T(0);
         for (Index row = 0; row < rows; ++row)
             maximum(row) = -std::numeric_limits<T>::infinity(), sum(row) = T(0);
+    }
+
+    /// Before any keys: a score more in the softmax of the row, without a value.
+    void set_sink(Index row, T sink) const {
+        if (sink == -std::numeric_limits<T>::infinity()) return;
+        maximum(row) = base2_scale(sink);
+        sum(row) = T(1);
+    }
+
+    /// After all keys: the mean of the values, (Dv), and the logarithm of the scores' sum. A query that has
+    /// seen nothing gets 0 and -infinity. log_sum_exp_rest: what backward needs beside it, or null.
+    void finish(Index row, std::remove_const_t<T>* mean, std::remove_const_t<T>& log_sum,
+                std::remove_const_t<T>* log_sum_exp_rest = nullptr) const {
+        const T divisor = divisor_of_sum(std::remove_const_t<T>(sum(row)));
+        for (Index i = 0; i < value_width; ++i) mean[i] = output(row)[i] / divisor;
+        log_sum = log_sum_exp(maximum(row), sum(row));
+        if (log_sum_exp_rest) *log_sum_exp_rest = detail::log_sum_exp_rest(log_sum, maximum(row), sum(row));
     }
 
     operator PartialAttention<const T>() const requires(!std::is_const_v<T>) {
