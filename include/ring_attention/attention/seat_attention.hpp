@@ -65,25 +65,74 @@ HeadsView<T> outputs_of(const PartialAttention<T>& partial, Index batch_head, In
     return view;
 }
 
-/// What the queries get from the keys at this rank's seats. The first of all seats that see has the sinks.
+/// What new tokens ask, which every rank has.
 template <class T>
-void attend_to_own_seats(const AttentionPlan& plan, const ScoreTerms<T>& terms,
-                         const HeadsView<const T>& query, const TokenPositions& tokens,
-                         const List<KeyValues<const T>>& kept, bool first_has_sinks,
-                         SeatPartials<T>& partials) {
+struct TokenQueries {
+    const AttentionPlan& plan;
+    const ScoreTerms<T>& terms;
+    HeadsView<const T> query;
+    TokenPositions tokens;
+};
+
+/// kept: at each of the seats of `partials` the keys and values that are seen, run after run.
+template <class T>
+void attend_to_runs_in_tiles(const TokenQueries<T>& asking, const List<KeyValues<const T>>& kept,
+                             SeatPartials<T>& partials) {
+    const HeadShape& heads = asking.plan.heads;
     const List<QueryPlace> places =
-        query_places({tokens}, plan.heads, queries_at_once<T>({tokens}, plan.heads));
+        query_places({asking.tokens}, heads, queries_at_once<T>({asking.tokens}, heads));
     const auto num_places = Index(places.size());
     parallel_for(partials.count() * num_places, [&](Index task) {
         const Index i = task / num_places;
         const auto& [seat, batch_head, rows] = places[std::size_t(task % num_places)];
-        QueryBlock<T> block(plan, terms, seat, batch_head, query, tokens, rows);
-        if (first_has_sinks && i == 0) block.absorb_sinks(terms.sinks, plan.heads.heads);
+        QueryBlock<T> block(asking.plan, asking.terms, seat, batch_head, asking.query, asking.tokens, rows);
         for (const KeyValueView<const T>& run : kept[std::size_t(i)])
             block.absorb(run.key_rows(batch_head), run.value_rows(batch_head), run.tokens);
         const PartialAttention<T> partial = partials(i, batch_head);
-        block.suspend(outputs_of(partial, batch_head, plan.heads.group()), &partial.maximum(rows.first),
+        block.suspend(outputs_of(partial, batch_head, heads.group()), &partial.maximum(rows.first),
                       &partial.sum(rows.first));
+    });
+}
+
+/// The same for few queries: a piece of keys is a task, and those of a seat are merged in the order of the
+/// keys.
+template <class T>
+void attend_to_runs_in_pieces(const TokenQueries<T>& asking, const List<KeyValues<const T>>& kept,
+                              SeatPartials<T>& partials) {
+    struct Piece {
+        Index i, batch_head;
+        const KeyValueView<const T>& run;
+        KeyPiece keys;
+    };
+    const AttentionPlan& plan = asking.plan;
+    const Index heads = plan.heads.batch_key_value_heads();
+    List<Piece> pieces;
+    List<Index> ends;  // of each seat and head
+    for (Index i = 0; i < partials.count(); ++i)
+        for (Index head = 0; head < heads; ++head) {
+            for (const KeyValueView<const T>& run : kept[std::size_t(i)])
+                KeyPiece::for_each(run.tokens,
+                                   FewQueries<T>::seen_by_some(plan.mask, head / plan.heads.key_value_heads,
+                                                               asking.tokens, run.tokens),
+                                   [&](const KeyPiece& keys) { pieces.push_back({i, head, run, keys}); });
+            ends.push_back(Index(pieces.size()));
+        }
+    const Index rows = asking.tokens.count * plan.heads.group(),
+                size = PartialAttention<T>::size(rows, plan.heads.value_width);
+    const Buffer<T> memory(Index(pieces.size()) * size);
+    const auto part = [&](Index number) {
+        return PartialAttention<T>{memory.data() + number * size, rows, plan.heads.value_width};
+    };
+    parallel_for(Index(pieces.size()), [&](Index number) {
+        const auto& [i, head, run, keys] = pieces[std::size_t(number)];
+        FewQueries<T>(plan, asking.terms, 0, head, asking.query, asking.tokens)
+            .attend(run.key_rows(head), run.value_rows(head), run.tokens, keys, part(number));
+    });
+    parallel_for_in_runs(Index(ends.size()), 8, [&](Index number) {
+        const PartialAttention<T> sum = partials(number / heads, number % heads);
+        sum.set_empty();
+        for (Index i = number > 0 ? ends[std::size_t(number - 1)] : 0; i < ends[std::size_t(number)]; ++i)
+            merge<T>(sum, part(i));
     });
 }
 
@@ -102,21 +151,21 @@ void exchange_partials(RingReference ring, List<SeatPartials<T>>& of_ranks) {
 
 /// Merges the partial attentions of all seats, in their order.
 template <class T>
-void merge_seats(List<SeatPartials<T>>& of_ranks, const HeadShape& shape, Index queries,
-                 const HeadsView<T>& output) {
-    const Index rows = queries * shape.group(), size = PartialAttention<T>::size(rows, shape.value_width);
-    RowVector<T> sums(shape.batch_key_value_heads() * size);
-    parallel_for(shape.batch_key_value_heads(), [&](Index batch_head) {
-        const PartialAttention<T> sum{sums.data() + batch_head * size, rows, shape.value_width};
+void merge_seats(List<SeatPartials<T>>& of_ranks, const TokenQueries<T>& asking, const HeadsView<T>& output) {
+    const HeadShape& shape = asking.plan.heads;
+    const Index group = shape.group(), rows = asking.tokens.count * group,
+                size = PartialAttention<T>::size(rows, shape.value_width);
+    const Buffer<T> memory(shape.batch_key_value_heads() * size);
+    parallel_for_in_runs(shape.batch_key_value_heads(), ceil_div(8, rows), [&](Index batch_head) {
+        const PartialAttention<T> sum{memory.data() + batch_head * size, rows, shape.value_width};
         sum.set_empty();
+        for (Index row = 0; asking.terms.sinks && row < rows; ++row)
+            sum.set_sink(row, asking.terms.sinks[(batch_head * group + row % group) % shape.heads]);
         for (SeatPartials<T>& partials : of_ranks)
             for (Index i = 0; i < partials.count(); ++i) merge<T>(sum, partials(i, batch_head));
-        const GroupRows<T> outputs = output.group_rows(batch_head, shape.group());
-        for (Index row = 0; row < rows; ++row) {
-            const T total = sum.sum(row), divisor = total < std::numeric_limits<T>::min() ? T(1) : total;
-            for (Index i = 0; i < shape.value_width; ++i)
-                outputs.row(row)[i] = sum.output(row)[i] / divisor;
-        }
+        const GroupRows<T> outputs = output.group_rows(batch_head, group);
+        T log_sum_exp;
+        for (Index row = 0; row < rows; ++row) sum.finish(row, outputs.row(row), log_sum_exp);
     });
 }
 
@@ -140,11 +189,13 @@ void attend_to_seats(RingReference ring, const AttentionPlan& plan, const ScoreT
     List<KeyValues<const T>> kept;
     for (Index i = 0; i < own.count(); ++i)
         kept.push_back(caches.at(layout, own.seat(i) - caches.seats().first, seen));
-    const bool none_before = std::all_of(of_ranks.begin(), of_ranks.begin() + ring.rank(),
-                                         [](const auto& partials) { return partials.count() == 0; });
-    detail::attend_to_own_seats<T>(plan, terms, query, tokens, kept, terms.sinks && none_before, own);
+    const detail::TokenQueries<T> asking{plan, terms, query, tokens};
+    if (detail::are_few<T>(tokens.count, plan))
+        detail::attend_to_runs_in_pieces<T>(asking, kept, own);
+    else
+        detail::attend_to_runs_in_tiles<T>(asking, kept, own);
     detail::exchange_partials<T>(ring, of_ranks);
-    detail::merge_seats<T>(of_ranks, plan.heads, tokens.count, output);
+    detail::merge_seats<T>(of_ranks, asking, output);
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI
