@@ -156,7 +156,8 @@ TEST_CASE("stream on a ring: documents, a reset, and a copy that goes on by itse
                 if (stream.size() > 0) stream.begin_document();
                 outputs.push_back(push(stream, tensors::slice(x, 1, 0, end), {1, 290}));
             }
-            require(compare::largest_difference(tensors::join(outputs, 1), whole) < rounding, "other numbers");
+            require(compare::largest_difference(tensors::join(outputs, 1), whole) < rounding,
+                    "other numbers");
             stream.reset();
             if (round == 0) stream.prefill(ra::tokens_of(x, model.share(ring, 900)));
             stream.reset();
@@ -164,7 +165,8 @@ TEST_CASE("stream on a ring: documents, a reset, and a copy that goes on by itse
         push(stream, tensors::slice(x, 1, 0, 500), {100});
         Stream copy = stream;
         const X expected = push(copy, tensors::slice(x, 1, 0, 600), {100});
-        require(compare::same_bits(push(stream, tensors::slice(x, 1, 0, 600), {100}), expected), "other bits");
+        require(compare::same_bits(push(stream, tensors::slice(x, 1, 0, 600), {100}), expected),
+                "other bits");
     }));
 }
 

@@ -133,7 +133,8 @@ TEST_CASE("stream on a ring: what travels is a partial attention of each seat th
         first[0] = layers * others;
         CHECK(sent(block, 1, messages) == first);
     }
-    const auto near = random_model<ModelOf<ra::AttentionLayerOptions{.width = 4, .heads = 4, .window = 8}>>(2);
+    const auto near =
+        random_model<ModelOf<ra::AttentionLayerOptions{.width = 4, .heads = 4, .window = 8}>>(2);
     const auto sent = of_ranks(2, [&](auto& ring) {
         ra::Stream stream{near, ring, {.batch = batch}};
         stream.push(random_input(2 * block));

@@ -28,10 +28,11 @@ namespace detail {
 template <class T>
 class SeatPartials {
   public:
-    SeatPartials() = default;
     SeatPartials(const StreamLayout& layout, const IndexRange& seats, const IndexRange& seen,
                  const HeadShape& shape, Index queries)
-        : rows_(queries * shape.group()), value_width_(shape.value_width), heads_(shape.batch_key_value_heads()) {
+        : rows_(queries * shape.group()),
+          value_width_(shape.value_width),
+          heads_(shape.batch_key_value_heads()) {
         for (Index seat = seats.first; seat < seats.end(); ++seat)
             if (layout.count(seat, seen) > 0) seats_.push_back(seat);
         numbers_.resize(count() * heads_ * size());
@@ -114,7 +115,9 @@ void attend_to_runs_in_pieces(const TokenQueries<T>& asking, const List<KeyValue
                 KeyPiece::for_each(run.tokens,
                                    FewQueries<T>::seen_by_some(plan.mask, head / plan.heads.key_value_heads,
                                                                asking.tokens, run.tokens),
-                                   [&](const KeyPiece& keys) { pieces.push_back({i, head, run, keys}); });
+                                   [&](const KeyPiece& keys) {
+                                       pieces.push_back({i, head, run, keys});
+                                   });
             ends.push_back(Index(pieces.size()));
         }
     const Index rows = asking.tokens.count * plan.heads.group(),

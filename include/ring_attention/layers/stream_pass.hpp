@@ -45,8 +45,7 @@ class StreamMemory {
         if (layout_.num_seats() == 1)
             detail::gather_key_values(ring, share, shape, own, caches.at(layout_, 0, seen));
         else
-            for (Index seat = 0; seat < own.num_seats(); ++seat)
-                caches.keep(layout_, seat, seen, own[seat]);
+            for (Index seat = 0; seat < own.num_seats(); ++seat) caches.keep(layout_, seat, seen, own[seat]);
     }
 
     /// Forgets all tokens, and keeps the memory; a document begins at this position.

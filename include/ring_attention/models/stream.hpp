@@ -9,6 +9,7 @@
 
 #include <ring_attention/layers/stream_pass.hpp>
 #include <ring_attention/models/model.hpp>
+#include <ring_attention/models/stream_call.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
@@ -112,14 +113,15 @@ class Stream {
             LocalRing alone;
             return start(x, alone);
         }
-        agree_on({Call::prefill, x.dimension(0), 0, width_of(x)});
+        detail::agree_on_call(*ring_,
+                              {Call::prefill, size_, document_start_, x.dimension(0), 0, width_of(x)});
         return start(x, *ring_);
     }
 
     /// The same for a stream without a ring on each rank of one: every rank has the keys and values of all
     /// tokens then, and goes on by itself, as all others do: with the same bits, on any number of ranks.
-    Tensor<Scalar, 2> prefill(const SequenceTensor& x, RingReference ring)
-    requires(M::output_kind != Output::mean_pool) {
+    Tensor<Scalar, 2> prefill(const SequenceTensor& x,
+                              RingReference ring) requires(M::output_kind != Output::mean_pool) {
         if (ring_) throw Error("prefill: the stream has a ring, expected that no other is given");
         return start(x, ring);
     }
@@ -148,7 +150,6 @@ class Stream {
     static constexpr Index in_width = detail::InputOf<Body>::width;
     static constexpr bool mean = M::output_kind == Output::mean_pool;
 
-
     Stream(const M& model, const std::optional<RingReference>& ring, const StreamOptions& options)
         : model_(&model),
           options_(options),
@@ -173,31 +174,12 @@ class Stream {
                        {"capacity", options_.capacity},
                        agreed_fingerprint("options", fingerprint_of_type<M>()),
                        agreed_fingerprint("weights", fingerprint(*model_))});
-        const Share seats(ChunkLayout(model_->num_chunks, model_->num_chunks), ring_->rank(), ring_->ranks());
+        const ChunkLayout token_a_seat(model_->num_chunks, model_->num_chunks);
+        const Share seats(token_a_seat, ring_->rank(), ring_->ranks());
         return {model_->num_chunks, {seats.first_seat(), seats.num_seats()}};
     }
 
-    enum class Call : Index { push, push_all, prefill };
-
-    /// What the ranks of a ring must have alike when they call.
-    struct CallOfRank {
-        Call call;
-        Index batch, tokens, width;
-        std::uint64_t contents = 0;
-    };
-
-    void agree_on(const CallOfRank& call) const {
-        const auto name_of_call = [](Index which) -> std::string {
-            return which == Index(Call::push) ? "push" : which == Index(Call::push_all) ? "push_all" : "prefill";
-        };
-        agree(*ring_, {{"the call", Index(call.call), name_of_call},
-                       {"size", size_},
-                       {"document start", document_start_},
-                       {"batch", call.batch},
-                       {"tokens", call.tokens},
-                       {"width", call.width},
-                       agreed_fingerprint("x", call.contents)});
-    }
+    using Call = detail::StreamCall;
 
     /// Calls require(), which throws Error where x is of no use; on a ring, where the ranks have the same x
     /// and so the same error.
@@ -214,7 +196,8 @@ class Stream {
             contents = fingerprint(std::string_view(error.what()));
         }
         constexpr bool sequence = X::NumDimensions == SequenceTensor::NumDimensions;
-        agree_on({call, x.dimension(0), sequence ? x.dimension(1) : 1, width_of(x), contents});
+        detail::agree_on_call(*ring_, {call, size_, document_start_, x.dimension(0),
+                                       sequence ? x.dimension(1) : 1, width_of(x), contents});
         if (refused) std::rethrow_exception(refused);
     }
 
@@ -226,7 +209,8 @@ class Stream {
     /// The first tokens, of which this rank of the ring has x.
     Tensor<Scalar, 2> start(const SequenceTensor& x, RingReference ring) {
         if (size_ > 0)
-            throw Error("prefill: the stream has " + std::to_string(size_) + " tokens already, expected none");
+            throw Error("prefill: the stream has " + std::to_string(size_) +
+                        " tokens already, expected none");
         if (x.dimension(0) != options_.batch)
             throw ShapeError("prefill: x has a batch of " + std::to_string(x.dimension(0)) + ", expected " +
                              std::to_string(options_.batch));
@@ -312,8 +296,14 @@ class Stream {
     Matrix<Scalar> evaluate(const TokenPositions& next, Matrix<Number> rows, Index room, bool last_only) {
         memory_.begin_pass(room, portion);
         LocalRing alone;
-        const StreamPass<Scalar> pass{ring_ ? *ring_ : RingReference(alone), memory_, {next}, options_.batch, {},
-                                      last_only, 0, document_start_};
+        const StreamPass<Scalar> pass{ring_ ? *ring_ : RingReference(alone),
+                                      memory_,
+                                      {next},
+                                      options_.batch,
+                                      {},
+                                      last_only,
+                                      0,
+                                      document_start_};
         return model_->body.forward(std::move(rows), nullptr, pass);
     }
 

@@ -47,8 +47,7 @@ inline void require_alike(const auto& told, const List<Agreed>& agreed) {
     for (Index rank = 1; rank < told.rows(); ++rank)
         for (Index i = 0; i < told.cols(); ++i)
             if (told(rank, i) != told(0, i))
-                throw RingError(
-                    disagreement(rank, agreed[std::size_t(i)], told(rank, i), told(0, i)));
+                throw RingError(disagreement(rank, agreed[std::size_t(i)], told(rank, i), told(0, i)));
 }
 
 }  // namespace detail

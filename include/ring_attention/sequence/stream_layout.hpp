@@ -42,9 +42,7 @@ class StreamLayout {
     }
 
     /// The most that a seat has of so many neighbours that came one after the other.
-    Index most_of(Index count) const {
-        return count / period() * block + std::min(block, count % period());
-    }
+    Index most_of(Index count) const { return count / period() * block + std::min(block, count % period()); }
 
     /// The tokens that a seat has in an interval of positions of the document, in rising order.
     List<TokenPositions> tokens(Index seat, const IndexRange& positions) const {
