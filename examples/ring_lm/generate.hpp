@@ -34,8 +34,8 @@ inline void generate(const GenerateArguments& arguments, const Ranks& ranks) {
         say(bytes);
         require_output();
     };
-    write(arguments.prompt);
     ra::Stream stream{trained.model, ranks.ring};
+    write(arguments.prompt);
     const auto start_from_last = [&](ra::Index count) {
         ra::Tensor<ra::Token, 2> tokens(1, count);
         std::copy(text.end() - count, text.end(), tokens.data());
