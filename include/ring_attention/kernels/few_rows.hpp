@@ -20,6 +20,9 @@
 RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
+/// Who reads a row asks for the one so many further on, which memory needs so long to bring.
+inline constexpr Index rows_ahead = 32;
+
 template <Real T>
 [[gnu::always_inline]] inline Simd<T> load_as(const T* from) {
     return Simd<T>::load(from);
@@ -66,20 +69,22 @@ template <int count, Real T>
 }
 
 /// The products of `row` with as many of the others as a vector has lanes. row: padded with zeros to whole
-/// vectors.
-template <Real T, class Number>
+/// vectors. fetches: asks for the numbers so many further on meanwhile.
+template <bool fetches, Real T, class Number>
 [[gnu::always_inline]] inline Simd<T> products_with(const T* row, const Number* others, Index stride,
-                                                    Index width_of_rows) {
+                                                    Index width_of_rows, Index ahead) {
     constexpr int width = Simd<T>::width, run = std::min(4, width);
-    const Number* first_of_run[width / run];
+    const Number* first_of_run[std::size_t(width / run)];
     unrolled<width / run>([&](auto r) { first_of_run[r] = others + r * run * stride; });
-    Simd<T> sums[width];
+    Simd<T> sums[std::size_t(width)];
     unrolled<width>([&](auto i) { sums[i] = Simd<T>(T(0)); });
     Index j = 0;
     for (; j + width <= width_of_rows; j += width) {
         const Simd<T> part = Simd<T>::load(row + j);
         unrolled<width>([&](auto i) {
-            sums[i] = fma(load_as<T>(first_of_run[i / run] + i % run * stride + j), part, sums[i]);
+            const Number* const other = first_of_run[i / run] + i % run * stride + j;
+            if constexpr (fetches) __builtin_prefetch(other + ahead);
+            sums[i] = fma(load_as<T>(other), part, sums[i]);
         });
     }
     if (j < width_of_rows) {
@@ -110,17 +115,23 @@ template <Real T, class Number>
 void multiply_few_rows(MatrixView<const T> rows, MatrixView<const Number> others, T* scores, Index stride) {
     constexpr Index width = Simd<T>::width;
     Index i = 0;
-    for (; i + width <= others.rows; i += width)
-        for (Index row = 0; row < rows.rows; ++row)
-            products_with(&rows(row, 0), &others(i, 0), others.row_stride, others.cols)
+    const Index ahead = rows_ahead * others.row_stride;
+    for (; i + width <= others.rows; i += width) {
+        const auto products = [&](auto fetches, Index row) __attribute__((always_inline)) {
+            products_with<fetches>(&rows(row, 0), &others(i, 0), others.row_stride, others.cols, ahead)
                 .store(scores + row * stride + i);
+        };
+        products(std::true_type(), 0);
+        for (Index row = 1; row < rows.rows; ++row) products(std::false_type(), row);
+    }
     for (; i < others.rows; ++i)
         for (Index row = 0; row < rows.rows; ++row)
             scores[row * stride + i] = product_with(&rows(row, 0), &others(i, 0), others.cols);
 }
 
 /// A block of columns of the sums, in registers: `vectors` of them, or the first `part` lanes of one.
-template <int rows, int vectors, bool is_part, Real T, class Number>
+/// fetches: asks for rows further on meanwhile.
+template <int rows, int vectors, bool is_part, bool fetches, Real T, class Number>
 [[gnu::always_inline]] inline void add_weighted_block(const T* weights, Index weight_stride,
                                                       MatrixView<const Number> others, T* sums,
                                                       Index sum_stride, Index part) {
@@ -131,13 +142,18 @@ template <int rows, int vectors, bool is_part, Real T, class Number>
         else
             return load_as<T>(from);
     };
-    Simd<T> total[rows][vectors];
+    const Index ahead = rows_ahead * others.row_stride;
+    Simd<T> total[std::size_t(rows)][std::size_t(vectors)];
     unrolled<rows>([&](auto r) {
         unrolled<vectors>([&](auto v) { total[r][v] = load(sums + r * sum_stride + v * width); });
     });
     for (Index i = 0; i < others.rows; ++i) {
-        Simd<T> other[vectors];
-        unrolled<vectors>([&](auto v) { other[v] = load(&others(i, 0) + v * width); });
+        Simd<T> other[std::size_t(vectors)];
+        unrolled<vectors>([&](auto v) {
+            const Number* const from = &others(i, 0) + v * width;
+            if constexpr (fetches) __builtin_prefetch(from + ahead);
+            other[v] = load(from);
+        });
         unrolled<rows>([&](auto r) {
             const Simd<T> weight(weights[r * weight_stride + i]);
             unrolled<vectors>([&](auto v) { total[r][v] = fma(weight, other[v], total[r][v]); });
@@ -155,7 +171,7 @@ template <int rows, int vectors, bool is_part, Real T, class Number>
 }
 
 /// `rows` rows of the sums.
-template <int rows, Real T, class Number>
+template <int rows, bool fetches, Real T, class Number>
 void add_weighted_columns(const T* weights, Index weight_stride, MatrixView<const Number> others, T* sums,
                           Index sum_stride) {
     constexpr int vectors = simd_registers == 32 ? 4 : 2;
@@ -163,12 +179,14 @@ void add_weighted_columns(const T* weights, Index weight_stride, MatrixView<cons
     Index j = 0;
     const auto columns = [&] { return others.middle_cols(j, others.cols - j); };
     for (; j + block <= others.cols; j += block)
-        add_weighted_block<rows, vectors, false>(weights, weight_stride, columns(), sums + j, sum_stride, 0);
+        add_weighted_block<rows, vectors, false, fetches>(weights, weight_stride, columns(), sums + j,
+                                                          sum_stride, 0);
     for (; j + width <= others.cols; j += width)
-        add_weighted_block<rows, 1, false>(weights, weight_stride, columns(), sums + j, sum_stride, 0);
+        add_weighted_block<rows, 1, false, fetches>(weights, weight_stride, columns(), sums + j, sum_stride,
+                                                    0);
     if (j < others.cols)
-        add_weighted_block<rows, 1, true>(weights, weight_stride, columns(), sums + j, sum_stride,
-                                          others.cols - j);
+        add_weighted_block<rows, 1, true, fetches>(weights, weight_stride, columns(), sums + j, sum_stride,
+                                                   others.cols - j);
 }
 
 /// sums (M, D) += weights (M, N) others. A few of the others at a time, so that they stay in the nearest
@@ -176,13 +194,15 @@ void add_weighted_columns(const T* weights, Index weight_stride, MatrixView<cons
 template <Real T, class Number>
 void add_weighted_to_few_rows(MatrixView<const T> weights, MatrixView<const Number> others,
                               MatrixView<T> sums) {
-    constexpr Index at_once = 32;
+    constexpr Index at_once = rows_ahead;
     for (Index i = 0; i < others.rows; i += at_once) {
         const auto some = others.middle_rows(i, std::min(at_once, others.rows - i));
         Index row = 0;
         const auto add = [&](auto rows) {
-            add_weighted_columns<rows>(&weights(row, i), weights.row_stride, some, &sums(row, 0),
-                                       sums.row_stride);
+            constexpr auto first = add_weighted_columns<rows, true, T, Number>,
+                           further = add_weighted_columns<rows, false, T, Number>;
+            (row == 0 ? first : further)(&weights(row, i), weights.row_stride, some, &sums(row, 0),
+                                         sums.row_stride);
             row += rows;
         };
         while (row + 4 <= sums.rows) add(std::integral_constant<int, 4>{});
