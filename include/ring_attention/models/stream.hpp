@@ -16,7 +16,7 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 struct StreamOptions {
     Index batch = 1;     ///< sequences side by side
     Index capacity = 0;  ///< tokens of a document that there is room for from the start, and no more; 0: no
-                         ///< bound
+                         ///< bound. Where ranks share them, a prefill may move up to a block a seat.
 };
 
 /// Inference token by token: ra::Stream stream{model}; y = stream.push(x_t). What comes out is what the model
