@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <utility>
 
 #include <ring_attention/attention/heads.hpp>
@@ -93,9 +94,18 @@ class KeyValueCache {
             detail::product_of_sizes(detail::product_of_sizes(shape_.batch, shape_.key_value_heads), room);
         Rows<Number> others{Matrix<Number>(num_rows, shape_.key_width),
                             Matrix<Number>(num_rows, shape_.value_width)};
+        ask_for_large_pages(others.keys, room);
+        ask_for_large_pages(others.values, room);
         move_tokens(rows.keys, others.keys, room, first, count);
         move_tokens(rows.values, others.values, room, first, count);
         std::swap(rows, others);
+    }
+
+    /// Where the rows of a head fill several: those of tokens to come are not to be in memory much sooner.
+    static void ask_for_large_pages(auto& rows, Index room) {
+        const std::size_t of_number = sizeof(rows.data()[0]);
+        if (std::size_t(room * rows.cols()) * of_number >= 2 * detail::large_page)
+            detail::ask_for_large_pages(rows.data(), std::size_t(rows.size()) * of_number);
     }
 
     void move_tokens(const auto& from, auto& to, Index room, Index first, Index count) const {
