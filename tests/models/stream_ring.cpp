@@ -45,7 +45,7 @@ using Body = BodyOf<grouped, near, far, rounded>;
 using Model = ra::Model<Body, ra::Output::all>;
 using Stream = ra::Stream<Model>;
 
-constexpr Index batch = 2, block = ra::StreamLayout::block;
+constexpr Index batch = 2;
 constexpr double rounding = 1e-12;
 
 template <class M = Model>
