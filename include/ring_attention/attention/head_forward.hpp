@@ -113,7 +113,7 @@ class QueryBlock {
         const auto log_sums = rows_of(log_sum_exp), rests = rows_of(log_sum_exp_rest);
         for (Index i = 0; i < rows_.count; ++i) {
             T& log_sum = *log_sums.row(i);
-            log_sum = T(double(maximum_[i]) * std::numbers::ln2 + std::log(double(sum_[i])));
+            log_sum = detail::log_sum_exp(maximum_[i], sum_[i]);
             if (log_sum_exp_rest.data)
                 *rests.row(i) = detail::log_sum_exp_rest(log_sum, maximum_[i], sum_[i]);
         }

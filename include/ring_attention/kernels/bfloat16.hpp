@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -55,6 +56,23 @@ template <Real T>
     const auto bits = __builtin_convertvector(narrow, typename Lanes::FloatBits) << 16;
     return Simd<T>(
         __builtin_convertvector(reinterpret_cast<typename Lanes::Floats>(bits), typename Simd<T>::Lanes));
+}
+
+/// One number, as it is or exactly.
+template <Real T>
+T number_as(T number) {
+    return number;
+}
+template <Real T>
+T number_as(Bfloat16 number) {
+    return T(std::bit_cast<float>(std::uint32_t(number.bits) << 16));
+}
+
+/// As of numbers of type T.
+template <Real T>
+bool all_finite(const Bfloat16* x, Index n) {
+    constexpr std::uint16_t exponent = 0x7F80;
+    return std::none_of(x, x + n, [](Bfloat16 number) { return (number.bits & exponent) == exponent; });
 }
 
 /// The bits of the nearest Bfloat16, of two the even one; a NaN stays one.
