@@ -60,9 +60,10 @@ on 0 generate --tokens 7 --length 0 >none.txt
 
 # ---- train: the loss falls, and the folder is a model as published, which goes on from there
 
-train=(train --context 8 --batch 2 --steps 12 --warmup-steps 2 --learning-rate 0.01 --report-every 6 --seed 1)
+train=(train --context 8 --batch 2 --warmup-steps 2 --learning-rate 0.01 --seed 1)
+twelve=("${train[@]}" --steps 12 --report-every 6)
 for n in "${ranks[@]}"; do
-    on "$n" "${train[@]}" --data text.safetensors --out "trained$n" >"train$n.txt"
+    on "$n" "${twelve[@]}" --data text.safetensors --out "trained$n" >"train$n.txt"
     cmp -s trained0/model.safetensors "trained$n/model.safetensors" || die "other weights on $n ranks"
 done
 grep -q '^step 12/12  loss [0-9.]*  ' train0.txt || die "no progress: $(cat train0.txt)"
@@ -70,7 +71,7 @@ loss() { sed -En "s|^step $2/.* loss ([0-9.]+) .*|\1|p" "$1"; }
 awk "BEGIN { exit !($(loss train0.txt 12) < 0.8 * $(loss train0.txt 6)) }" || die "the loss does not fall: $(cat train0.txt)"
 on 0 evaluate --model trained0 --input "$model/input.safetensors" --output trained.safetensors
 ! cmp -s plain.safetensors trained.safetensors || die "training has changed nothing"
-on 0 "${train[@]}" --data texts.safetensors --out again --model trained0 >again.txt
+on 0 "${twelve[@]}" --data texts.safetensors --out again --model trained0 >again.txt
 awk "BEGIN { exit !($(loss again.txt 6) < $(loss train0.txt 6)) }" || die "training does not go on: $(cat again.txt)"
 
 # ---- train: what ends it early
