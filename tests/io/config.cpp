@@ -217,6 +217,12 @@ TEST_CASE("models and settings that the library has not are refused by name") {
     check_refused("gpt2", R"("add_cross_attention": true)", "add_cross_attention is true, expected false");
     check_refused("bert", R"("position_embedding_type": "relative_key")",
                   "position_embedding_type is \"relative_key\", expected \"absolute\"");
+    for (const std::string family : {"llama", "mistral", "qwen2", "qwen3", "gemma2", "gpt2"}) {
+        check_refused(family, R"("is_causal": false, "num_attention_heads": 32)", "is_causal is false, expected true");
+        CHECK(options_of(family, R"("is_causal": true, "num_attention_heads": 32)").causal);
+    }
+    check_refused("bert", R"("is_causal": true)", "is_causal is true, expected false");
+    check_refused("bert", R"("is_decoder": true, "is_causal": false)", "is_causal is false, expected true");
     check_refused("bert", R"("is_encoder_decoder": true)", "is_encoder_decoder is true");
 }
 

@@ -267,9 +267,14 @@ inline TransformerOptions options_of_config(const ConfigObject& config) {
     for (const char* key : {"add_cross_attention", "is_encoder_decoder"}) require_plain(config, key, false);
     if (config.has("pruned_heads") && !config.find("pruned_heads")->empty())
         config.refuse("pruned_heads", "none");
-    if (table.family == Family::gpt2) return read_gpt2(config, table.defaults);
-    if (table.family == Family::bert) return read_bert(config, table.defaults);
-    return read_llama_like(config, table);
+    const TransformerOptions options = table.family == Family::gpt2   ? read_gpt2(config, table.defaults)
+                                       : table.family == Family::bert ? read_bert(config, table.defaults)
+                                                                      : read_llama_like(config, table);
+    // It makes a model of any family see what comes next, or not.
+    if (config.has("is_causal") && config.flag("is_causal", true) != options.causal)
+        config.refuse("is_causal",
+                      std::string(options.causal ? "true" : "false") + ", as the model is without it");
+    return options;
 }
 
 /// The same for the text of a config.json. `path` is its name in messages.
