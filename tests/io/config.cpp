@@ -104,6 +104,20 @@ TEST_CASE("settings are read") {
               .dropout == 0);
 }
 
+TEST_CASE("the token whose embedding has no gradient") {
+    for (const std::string family : {"gemma2", "bert"}) {
+        CHECK(options_of(family).padding_token == 0);
+        CHECK(options_of(family, R"("pad_token_id": null)").padding_token == -1);
+    }
+    CHECK(options_of("llama").padding_token == -1);
+    CHECK(options_of("llama", R"("pad_token_id": 2)").padding_token == 2);
+    CHECK(options_of("llama", R"("pad_token_id": -1, "vocab_size": 7)").padding_token == 6);
+    CHECK(options_of("gpt2", R"("pad_token_id": 2)").padding_token == -1);  // transformers' has a gradient too
+    check_refused("llama", R"("pad_token_id": 7, "vocab_size": 7)", "pad_token_id is 7");
+    // Models that differ in it are one model: what it gives is the same.
+    CHECK(ra::detail::differences(options_of("bert"), options_of("bert", R"("pad_token_id": null)")).empty());
+}
+
 TEST_CASE("rotary positions are read as versions 5 and 4 write them") {
     using ra::RotaryScaling;
     CHECK(options_of("llama", R"("rope_theta": 5e5)").rotary.base == 500'000);
