@@ -16,8 +16,7 @@ namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 /// A tile of c that is cut off by the edge, or whose columns are not contiguous, goes through memory.
 template <Real T>
-void write_tile(const T* tile, MatrixView<T> c, bool add) {
-    constexpr Index stride = ProductTile<T>::cols;
+void write_tile(const T* tile, Index stride, MatrixView<T> c, bool add) {
     for (Index i = 0; i < c.rows; ++i)
         for (Index j = 0; j < c.cols; ++j)
             c(i, j) = add ? c(i, j) + tile[i * stride + j] : tile[i * stride + j];
@@ -41,12 +40,12 @@ struct StoreTile {
     [[gnu::always_inline]] void operator()(const Simd<T> (&sum)[rows][vectors]) const {
         constexpr int width = Simd<T>::width;
         if (c.cols < Index(vectors) * width || c.col_stride != 1) {
-            constexpr int stride = ProductTile<T>::cols;
+            constexpr int stride = int(vectors) * width;
             alignas(64) T tile[rows * std::size_t(stride)];
             unrolled<rows>([&](auto i) {
                 unrolled<vectors>([&](auto v) { sum[i][v].store(tile + i * stride + v * width); });
             });
-            write_tile<T>(tile, c, add);
+            write_tile<T>(tile, stride, c, add);
         } else {
             unrolled<rows>([&](auto i) {
                 unrolled<vectors>([&](auto v) {
@@ -167,9 +166,31 @@ void multiply_strips_within(const Strips<T>& a, const PackedView<T>& b, MatrixVi
     }
 }
 
+/// The first columns of c, for one row or two, and how many they are. Such a product waits for b to come from
+/// memory: where b has not been packed, four panels are read at a time, which are more lines of each row.
+template <Real T>
+Index multiply_few_rows(const Strips<T>& a, const PackedView<T>& b, MatrixView<T> c, bool add) {
+    constexpr int vectors = 4 * ProductTile<T>::vectors;
+    constexpr Index cols = vectors * Simd<T>::width;
+    if (c.rows > 2 || c.col_stride != 1 || b.panel_stride != b.panel_cols) return 0;
+    Index col = 0;
+    const auto multiply = [&]<int rows>() {
+        for (; col + cols <= c.cols; col += cols)
+            multiply_tile<rows, vectors>(b.rows, a.data, a.row_stride, a.col_stride, b.panel(col), b.row_stride,
+                                         StoreTile<T>{c.middle_cols(col, cols), add});
+    };
+    if (c.rows == 1)
+        multiply.template operator()<1>();
+    else
+        multiply.template operator()<2>();
+    return col;
+}
+
 template <Real T>
 void multiply_strips(const Strips<T>& a, const PackedView<T>& b, MatrixView<T> c, bool add) {
-    multiply_strips_within<T>(a, b, c, add, whole_depth(b.rows));
+    const Index done = multiply_few_rows<T>(a, b, c, add), left = c.cols - done;
+    multiply_strips_within<T>(a, b.middle_cols(done, left), c.middle_cols(done, left), add,
+                              whole_depth(b.rows));
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail
