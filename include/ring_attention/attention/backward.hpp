@@ -118,13 +118,15 @@ class BackwardMeeting {
           heads_(heads),
           visitors_(visitors),
           d_visitors_(d_visitors),
-          sees_(plan.mask, own.queries.tokens, visitors) {}
+          sees_(plan.mask, own.queries.tokens, visitors),
+          shared_(own.bias_is_shared && !own.d_bias.empty()),
+          whole_heads_(!shared_ && (heads.count % num_threads() == 0 || heads.count > 4 * num_threads())),
+          keys_of_block_(whole_heads_ ? Block::most_keys(plan.heads) : Block::keys) {}
 
     /// The orders of all sums are the same: heads side by side where there are enough for the threads, else
     /// blocks. Heads that share the gradient of a bias come one after the other.
     void run() const {
-        const bool shared = own_.bias_is_shared && !own_.d_bias.empty();
-        if (!shared && (heads_.count % num_threads() == 0 || heads_.count > 4 * num_threads()))
+        if (whole_heads_)
             parallel_for(heads_.count, [&](Index head) {
                 for_each_seat_pair([&](Index query_seat, Index key_seat, const BlockPairs& pairs) {
                     pairs.one_after_the_other([&](Index query_block, Index key_block) {
@@ -132,7 +134,7 @@ class BackwardMeeting {
                     });
                 });
             });
-        else if (!shared)
+        else if (!shared_)
             for_each_seat_pair([&](Index query_seat, Index key_seat, const BlockPairs& pairs) {
                 pairs.on_all_threads(heads_.count, [&](Index head, Index query_block, Index key_block) {
                     meet_blocks(query_seat, key_seat, head, query_block, key_block);
@@ -157,7 +159,7 @@ class BackwardMeeting {
                     const TokenPositions &queries = own_.queries.tokens[std::size_t(query_seat)],
                                          &keys = visitors_[std::size_t(key_seat)].tokens;
                     f(query_seat, key_seat,
-                      BlockPairs{ceil_div(queries.count, Block::queries), ceil_div(keys.count, Block::keys)});
+                      BlockPairs{ceil_div(queries.count, Block::queries), ceil_div(keys.count, keys_of_block_)});
                 });
     }
 
@@ -168,12 +170,12 @@ class BackwardMeeting {
         const KeyValueView<const T>& keys = visitors_[std::size_t(key_seat)];
         const KeyValueView<T>& d_keys = d_visitors_[std::size_t(key_seat)];
         const TokenPositions& tokens = own_.queries.tokens[seat];
-        const Index first = query_block * Block::queries, first_key = key_block * Block::keys;
+        const Index first = query_block * Block::queries, first_key = key_block * keys_of_block_;
         const IndexRange rows{first, std::min(Block::queries, tokens.count - first)};
         const KeyValueGradient<T> chunk =
             KeyValueGradient<T>{keys.key_rows(head_of_these), keys.value_rows(head_of_these), keys.tokens,
                                 d_keys.key(head_of_these), d_keys.value(head_of_these)}
-                .middle_rows(first_key, std::min(Block::keys, keys.tokens.count - first_key));
+                .middle_rows(first_key, std::min(keys_of_block_, keys.tokens.count - first_key));
         const Index group = plan_.heads.group(), first_head = (heads_.first + head_of_these) * group;
         for (Index head = first_head; head < first_head + group; ++head) {
             const QueryGradient<T> queries{
@@ -197,6 +199,8 @@ class BackwardMeeting {
     const KeyValues<const T>& visitors_;
     const KeyValues<T>& d_visitors_;
     VisibleSeats sees_;
+    bool shared_, whole_heads_;
+    Index keys_of_block_;
 };
 
 }  // namespace detail

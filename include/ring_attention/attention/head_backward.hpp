@@ -196,6 +196,15 @@ template <Real T>
 struct BackwardBlock {
     static constexpr Index queries = 4 * AttentionTile<T>::lanes;
     static constexpr Index keys = 4 * AttentionTile<T>::keys;
+
+    /// Of keys as many as stay, with their values and the gradients of both, in the second cache: processors
+    /// with registers of 64 bytes have at least 1 MiB of it. So queries are packed less often.
+    static Index most_keys(const HeadShape& shape) {
+        constexpr Index cache = simd_bytes == 64 ? Index(7) << 17 : Index(7) << 16;
+        const Index bytes_of_key = 2 * (shape.key_width + shape.value_width) * Index(sizeof(T)),
+                    tile = AttentionTile<T>::keys;
+        return std::max(keys, cache / bytes_of_key / tile * tile);
+    }
 };
 
 /// Adds to the gradients of both what a block of queries, tokens `rows` of a head, and a block of keys and
