@@ -45,7 +45,7 @@ struct StoreScores {
 
     template <std::size_t rows, std::size_t vectors>
     [[gnu::always_inline]] void operator()(const Simd<T> (&sum)[rows][vectors]) const {
-        unrolled<vectors>([&](auto v) {
+        unrolled<vectors>([&](auto v) __attribute__((always_inline)) {  // else the sums go through memory
             constexpr int lane = v * Simd<T>::width;
             unrolled<rows>([&](auto i) { sum[i][v].store(scores + i * AttentionTile<T>::lanes + lane); });
             if (seen_from > 0 || seen_to < Index(rows)) return;
@@ -68,7 +68,7 @@ struct DecayAndAdd {
 
     template <std::size_t rows, std::size_t vectors>
     [[gnu::always_inline]] void operator()(const Simd<T> (&sum)[rows][vectors]) const {
-        unrolled<vectors>([&](auto v) {
+        unrolled<vectors>([&](auto v) __attribute__((always_inline)) {
             constexpr int lane = v * Simd<T>::width;
             const Simd<T> factor = Simd<T>::load(decay + lane);
             unrolled<rows>([&](auto i) {
