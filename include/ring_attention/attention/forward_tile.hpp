@@ -132,13 +132,13 @@ struct StoreWeights {
     static constexpr int keys = 1;
     T* weights;  // (N, lanes)
 
-    [[gnu::always_inline]] void operator()(Index key, int lane, const Simd<T> (&weight)[keys]) const {
+    [[gnu::always_inline]] void operator()(Index key, int lane, Simd<T> (&weight)[keys]) const {
         weight[0].store(weights + key * AttentionTile<T>::lanes + lane);
     }
 };
 
 /// Scores (N, lanes) of some of the keys become weights 2^(score scale - maximum), which store(key, lane,
-/// weights) takes for Store::keys keys at a time; maximum and sum of the queries move on.
+/// weights) takes, and may round, for Store::keys keys at a time; maximum and sum of the queries move on.
 template <int vectors, Real T, class Store>
 void scores_to_weights(const Softmax<T>& softmax, const T* scores, const IndexRange& keys,
                        const Store& store) {
@@ -163,9 +163,9 @@ void scores_to_weights(const Softmax<T>& softmax, const T* scores, const IndexRa
             unrolled<Store::keys>([&](auto i) {
                 const T* const score = scores + (j + i) * lanes + lane;
                 weight[i] = exp2_weight(fma(Simd<T>::load(score), scale, -shift[v]));
-                total[v] = total[v] + weight[i];
             });
             store(j, lane, weight);
+            unrolled<Store::keys>([&](auto i) { total[v] = total[v] + weight[i]; });
         });
     unrolled<vectors>([&](auto v) {
         constexpr int lane = v * Simd<T>::width;

@@ -26,13 +26,15 @@ bool rounds_queries(const AttentionPlan& plan) {
     return can_pair<T> && plan.storage == Storage::bfloat16 && plan.heads.key_width % 2 == 0;
 }
 
-/// Where the weights of two keys go.
+/// Where the weights of two keys go: rounded, as they are summed too, so that outputs are true means.
 struct StorePairedWeights {
     static constexpr int keys = 2;
     Bfloat16Pair* weights;  // (N/2, lanes)
 
-    [[gnu::always_inline]] void operator()(Index key, int lane, const Simd<float> (&weight)[keys]) const {
-        rounded_pairs(weight[0], weight[1]).store(weights + key / 2 * AttentionTile<float>::lanes + lane);
+    [[gnu::always_inline]] void operator()(Index key, int lane, Simd<float> (&weight)[keys]) const {
+        const Bfloat16Pairs pairs = rounded_pairs(weight[0], weight[1]);
+        pairs.store(weights + key / 2 * AttentionTile<float>::lanes + lane);
+        weight[0] = pairs.first(), weight[1] = pairs.second();
     }
 };
 

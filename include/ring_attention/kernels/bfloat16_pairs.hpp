@@ -43,6 +43,11 @@ struct Bfloat16Pairs {
     }
 
     void store(Bfloat16Pair* to) const { std::memcpy(to, &lanes, sizeof(Lanes)); }
+
+    Simd<float> first() const { return Simd<float>(reinterpret_cast<Simd<float>::Lanes>(lanes << 16)); }
+    Simd<float> second() const {
+        return Simd<float>(reinterpret_cast<Simd<float>::Lanes>(lanes & 0xFFFF0000u));
+    }
 };
 
 template <>
@@ -58,12 +63,7 @@ struct ProductElement<Bfloat16Pair> {
     return Simd<float>(
         _mm512_dpbf16_ps(c.lanes, reinterpret_cast<__m512bh>(a.lanes), reinterpret_cast<__m512bh>(b.lanes)));
 #else
-    using Floats = Simd<float>::Lanes;
-    const auto first = [](Bfloat16Pairs x) { return Simd<float>(reinterpret_cast<Floats>(x.lanes << 16)); };
-    const auto second = [](Bfloat16Pairs x) {
-        return Simd<float>(reinterpret_cast<Floats>(x.lanes & 0xFFFF0000u));
-    };
-    return fma(first(a), first(b), fma(second(a), second(b), c));
+    return fma(a.first(), b.first(), fma(a.second(), b.second(), c));
 #endif
 }
 
