@@ -1,5 +1,8 @@
 // Random combinations of everything that attention can be asked for against the oracle: outputs, log_sum_exp
-// and every gradient.
+// and every gradient. (Stored as bfloat16, keys and values are widened here: paired_products.cpp has the
+// other way.)
+
+#define RING_ATTENTION_BFLOAT16_PRODUCTS 0
 
 #include <algorithm>
 #include <atomic>

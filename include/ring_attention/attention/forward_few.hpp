@@ -93,7 +93,8 @@ class FewQueriesForward {
     }
 
     void merge_pieces(Index block, const HopVisit& visit) const {
-        const auto [seat, batch_head] = place_of(block);
+        const auto place = place_of(block);
+        const Index seat = place.seat, batch_head = place.batch_head;  // clang++ 14 captures no binding
         const PartialAttention<T> sum = state(so_far_, block, block);
         const auto rows_of = [&](const SeatHeads<T>& heads) {
             return heads[std::size_t(seat)].group_rows(batch_head, plan_.heads.group());

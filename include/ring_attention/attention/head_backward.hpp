@@ -10,6 +10,7 @@
 #include <ring_attention/attention/backward_tile.hpp>
 #include <ring_attention/attention/gradient_views.hpp>
 #include <ring_attention/attention/log_sum_exp.hpp>
+#include <ring_attention/attention/paired_products.hpp>
 #include <ring_attention/attention/scores.hpp>
 #include <ring_attention/attention/tile.hpp>
 #include <ring_attention/core/floating_point_modes.hpp>
@@ -52,6 +53,8 @@ class BackwardQueries {
             T* const packed = memory_.query + first * queries.query.cols;
             pack_lanes<T>(queries.query.middle_rows(first, count), packed);
             multiply_numbers<T>(packed, lanes * queries.query.cols, scores_of_.query_factor());
+            if constexpr (can_pair<T>)  // as forward did, for the same weights
+                if (rounds_queries<T>(head.plan)) round_in_place(packed, lanes * queries.query.cols);
             pack_lanes<T>(queries.d_output.middle_rows(first, count),
                           memory_.d_output + first * queries.d_output.cols);
         });

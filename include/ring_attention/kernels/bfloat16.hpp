@@ -11,8 +11,8 @@
 #include <ring_attention/core/types.hpp>
 #include <ring_attention/kernels/simd.hpp>
 
-// Numbers of half the size of a float, for memory and travel alone: they are widened before anything is
-// computed with them.
+// Numbers of half the size of a float, for memory and travel. They are widened before anything is computed
+// with them, but for products of pairs (bfloat16_pairs.hpp).
 
 RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
@@ -105,6 +105,14 @@ template <Real T>
 [[gnu::always_inline]] inline void round_to(Simd<T> x, Bfloat16* to) {
     const auto narrow = __builtin_convertvector(rounded_bits(x), typename Bfloat16Lanes<T>::Narrow);
     std::memcpy(to, &narrow, sizeof(narrow));
+}
+
+/// numbers := the nearest that are Bfloat16; whole vectors of them.
+inline void round_in_place(float* numbers, Index count) {
+    for (Index i = 0; i < count; i += Simd<float>::width) {
+        const auto bits = rounded_bits(Simd<float>::load(numbers + i)) << 16;
+        Simd<float>(reinterpret_cast<Bfloat16Lanes<float>::Floats>(bits)).store(numbers + i);
+    }
 }
 
 template <Real T>

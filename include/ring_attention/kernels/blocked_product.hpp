@@ -55,7 +55,7 @@ struct OnAllThreads {
 enum class Workspace { left, right, product, attention, keys, values };
 
 /// Memory that a thread keeps from one product to the next.
-template <Real T, Workspace use>
+template <class T, Workspace use>
 AlignedBuffer<T>& workspace() {
     return of_thread<AlignedBuffer<T>, use>();
 }
