@@ -17,7 +17,7 @@ import torch
 from contenders import CASES, contenders
 from inputs import random_inputs
 from settings import CLOCK_NAME, THREADS, processor
-from timing import interleaved, median_ratio
+from timing import interleaved, median_ratio, seconds_of
 
 TOLERANCES = {"float": 1e-4, "bfloat16": 3e-2}  # of the largest number
 PICTURED = ("all", "causal", "backward")  # their memory is asked for
@@ -33,6 +33,7 @@ def parse_arguments():
     parser.add_argument("--head-dims", type=list_of, default=["64", "128"], help="such as 64,128")
     parser.add_argument("--types", type=list_of, default=list(TOLERANCES), help="such as float,bfloat16")
     parser.add_argument("--cases", type=list_of, help=f"some of {','.join(CASES)}, and nothing but their times")
+    parser.add_argument("--peers", type=list_of, default=[""], help="those whose names begin so, such as PyTorch,ONNX")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--longest", type=int, default=16384, help="of throughput against length, and of memory")
     parser.add_argument("--quick", action="store_true", help="as --seq-len 1024 --head-dims 64 --rounds 3 --longest 1024")
@@ -47,13 +48,13 @@ def parse_arguments():
     return arguments
 
 
-def make_all(task):
+def make_all(task, peers):
     """Those that can be made and called; of the others it is said why not."""
     inputs, made = random_inputs(task.shape), {}
-    for name, make in contenders(task).items():
+    for name, make in contenders(task, peers).items():
         try:
             made[name] = make(inputs)
-            made[name].seconds_of(1) if hasattr(made[name], "seconds_of") else made[name]()
+            seconds_of(made[name], 1)
         except Exception as error:  # each peer has its own kinds
             if name.startswith("ours"):
                 raise
@@ -67,10 +68,10 @@ def difference(results, expected):
     return max(float(numpy.abs(a - b).max() / numpy.abs(b).max()) for a, b in zip(results, expected))
 
 
-def compare(case_name, task, rounds):
+def compare(case_name, task, arguments):
     """Times all contenders of a case; one record each."""
-    case, made = CASES[case_name], make_all(task)
-    seconds = interleaved(made, rounds)
+    case, made = CASES[case_name], make_all(task, arguments.peers)
+    seconds = interleaved(made, arguments.rounds)
     expected = made["ours, float" if task.bfloat16 else "ours"].results()
     for name, contender in made.items():
         typical = statistics.median(seconds[name])
@@ -104,7 +105,7 @@ def times_of_all_cases(arguments):
             for number in arguments.types:
                 print(f"\n{CASES[name].title}, head_dim {head_dim}, {number}", flush=True)
                 task = CASES[name].task(arguments.heads, arguments.seq_len, head_dim, number == "bfloat16")
-                yield from print_times(compare(name, task, arguments.rounds))
+                yield from print_times(compare(name, task, arguments))
 
 
 def throughput_by_length(arguments, case="causal", head_dim=64):
@@ -112,7 +113,7 @@ def throughput_by_length(arguments, case="causal", head_dim=64):
     for seq_len in (n for n in (256, 1024, 4096, 16384) if n <= arguments.longest):
         # Fewer heads where they are long: GFLOP/s do not depend on how many there are.
         heads = arguments.heads if seq_len <= 4096 else max(1, arguments.heads // 4)
-        yield from print_times(compare(case, CASES[case].task(heads, seq_len, head_dim), arguments.rounds))
+        yield from print_times(compare(case, CASES[case].task(heads, seq_len, head_dim), arguments))
 
 
 def memory_by_length(arguments, head_dim=64):

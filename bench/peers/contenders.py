@@ -7,6 +7,7 @@ import onnx_runtime
 from another_environment import zentorch
 from compiled import Ours, PlainEigen
 from inputs import Shape, Task
+from openvino_cache import OpenVINOCache
 from openvino_operator import OpenVINO
 from pytorch import PyTorch
 
@@ -45,6 +46,7 @@ CASES = {
 PEERS = {
     "PyTorch": PyTorch,
     "OpenVINO": OpenVINO,
+    "OpenVINO, stateful": OpenVINOCache,
     "ONNX Runtime MHA": onnx_runtime.MultiHeadAttention,
     "ONNX Runtime GQA": onnx_runtime.GroupQueryAttention,
     "ONNX Runtime Attention": onnx_runtime.Attention,
@@ -52,13 +54,14 @@ PEERS = {
 } | zentorch()
 
 
-def contenders(task):
-    """name => contender(inputs); "ours" comes first. With bfloat16 ours in float takes part too, to be compared with."""
+def contenders(task, peers=("",)):
+    """name => contender(inputs); "ours" comes first. With bfloat16 ours in float takes part too, to be compared with.
+    Of the peers only those whose names begin with one of these."""
     with_ours = {"ours": (Ours, task)}
     if task.bfloat16:
         with_ours["ours, float"] = (Ours, dataclasses.replace(task, bfloat16=False))
     for name, peer in PEERS.items():
-        if getattr(peer, "takes", lambda task: True)(task):
+        if name.startswith(tuple(peers)) and getattr(peer, "takes", lambda task: True)(task):
             by_mask = task.window and getattr(peer, "window_as_mask", False)
             with_ours[name + ", mask" if by_mask else name] = (peer, task)
     return {name: lambda inputs, make=make, of=of: make(inputs, of) for name, (make, of) in with_ours.items()}

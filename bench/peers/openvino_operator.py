@@ -8,42 +8,42 @@ from openvino import opset15 as opset
 from settings import THREADS
 
 
-def compiled(parameters, causal, mask, precision):
-    inputs = parameters if mask is None else [*parameters, mask]
-    attention = opset.scaled_dot_product_attention(*inputs, causal=causal)
-    model = openvino.Model([attention], inputs, "attention")
+def number_of(task):
+    return openvino.Type.bf16 if task.bfloat16 else openvino.Type.f32
+
+
+def batched(task):
+    """[batch, heads, q_len, head_dim] of queries, and of keys. Where heads are grouped, those of a group are the heads of
+    one entry of a batch, which has one key-value head: so the operator need not copy keys for each."""
+    s = task.shape
+    batch, heads, key_heads = (s.key_value_heads, s.group, 1) if task.grouped else (1, s.heads, s.heads)
+    return (batch, heads, s.q_len, s.head_dim), (batch, key_heads, s.kv_len, s.head_dim)
+
+
+def request_for(model, number):
     return openvino.Core().compile_model(model, "CPU", {
-        "INFERENCE_NUM_THREADS": THREADS, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": precision, "ENABLE_CPU_PINNING": False})
+        "INFERENCE_NUM_THREADS": THREADS, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY", "ENABLE_CPU_PINNING": False,
+        "INFERENCE_PRECISION_HINT": number, "KV_CACHE_PRECISION": number}).create_infer_request()
 
 
 class OpenVINO:
-    """Where heads are grouped, those of a group are the heads of one entry of a batch, which has one key-value head."""
-
     window_as_mask = True
 
     def __init__(self, inputs, task):
-        s = task.shape
-        self.shape = s
-        batch, heads = (s.key_value_heads, s.group) if task.grouped else (1, s.heads)
-        queries = (batch, heads, s.q_len, s.head_dim)
-        keys = (batch, s.key_value_heads // batch, s.kv_len, s.head_dim)
-        given = [(inputs.q, queries), (inputs.k, keys), (inputs.v, keys)]
-        number = openvino.Type.bf16 if task.bfloat16 else openvino.Type.f32
-        tensors = [tensor_of(array.reshape(shape), number) for array, shape in given]
-        mask = None
+        self.shape, number = task.shape, number_of(task)
+        queries, keys = batched(task)
+        given = [inputs.q.reshape(queries), inputs.k.reshape(keys), inputs.v.reshape(keys)]
         if task.window:
-            mask = opset.parameter([s.q_len, s.kv_len], number)
-            tensors.append(tensor_of(task.mask(), number))
-        self.model = compiled([opset.parameter(shape, number) for _, shape in given],
-                              task.hides_keys and not task.window, mask, number)
-        self.request = self.model.create_infer_request()
-        for i, tensor in enumerate(tensors):
-            self.request.set_input_tensor(i, tensor)
+            given.append(task.mask())
+        parameters = [opset.parameter(array.shape, number) for array in given]
+        attention = opset.scaled_dot_product_attention(*parameters, causal=task.hides_keys and not task.window)
+        self.request = request_for(openvino.Model([attention], parameters, "attention"), number)
+        for i, array in enumerate(given):
+            self.request.set_input_tensor(i, tensor_of(array, number))
 
     @staticmethod
     def takes(task):
-        return not task.backward
+        return not (task.backward or task.decode)
 
     def __call__(self):
         self.request.infer()

@@ -11,6 +11,8 @@ def seconds_of(contender, calls):
     """A call, on average. One in another process times itself."""
     if hasattr(contender, "seconds_of"):
         return contender.seconds_of(calls)
+    if hasattr(contender, "prepare"):
+        contender.prepare()
     start = CLOCK()
     for _ in range(calls):
         contender()
@@ -18,9 +20,7 @@ def seconds_of(contender, calls):
 
 
 def interleaved(contenders, rounds):
-    """name => the seconds of each round. The first call of each only warms up; the second says how many fill 20 ms."""
-    for contender in contenders.values():
-        seconds_of(contender, 1)
+    """name => the seconds of each round. A first call of each says how many calls fill 20 ms; all have been called before."""
     calls = {name: math.ceil(20e-3 / seconds_of(contender, 1)) for name, contender in contenders.items()}
     seconds = {name: [] for name in contenders}
     gc.disable()
