@@ -1,6 +1,7 @@
 """A contender that wants packages which do not go with those of the others: a process of another virtual environment
 computes, when it is told to, and times itself. zentorch is one, for processors of AMD."""
 
+import contextlib
 import os
 import pickle
 import subprocess
@@ -25,7 +26,8 @@ class InAnotherProcess:
         return self.ask("results")
 
     def __del__(self):
-        self.process.stdin.close()
+        with contextlib.suppress(OSError):  # it may have ended already
+            self.process.stdin.close()
         self.process.stdout.close()
         self.process.wait()
 

@@ -28,7 +28,3 @@ def processor():
     matter = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
     return (f"{fields.get('model name', platform.machine())}, family {fields.get('cpu family', '?')}, "
             f"model {fields.get('model', '?')}, {' '.join(matter)}")
-
-
-def is_amd():
-    return processor_fields().get("vendor_id") == "AuthenticAMD"
