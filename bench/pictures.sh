@@ -19,7 +19,7 @@ ours() {
 peers() {
     [[ -r peers.json ]] || return 0
     local contender
-    jq -r ".$1[].contender" peers.json | sort -u | grep -v '^ours$' | while read -r contender; do
+    jq -r ".$1[].contender | select(. != \"ours\")" peers.json | sort -u | while read -r contender; do
         jq -r --arg contender "$contender" ".$1[] | select(.contender == \$contender and .$2 != null) |
             select(.case == \"forward, causal\") | [.seq_len, .$2] | @tsv" peers.json >"$lines/$1/$contender.tsv"
     done

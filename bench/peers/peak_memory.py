@@ -3,7 +3,7 @@ peak_memory.py CASE CONTENDER HEADS SEQ_LEN HEAD_DIM prints the bytes beyond inp
 
 import sys
 
-from contenders import CASES
+from contenders import CASES, contenders
 from inputs import random_inputs
 
 
@@ -13,11 +13,14 @@ def status_bytes(name):
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name + ":"))
 
 
-def main(case, contender, *shape):
-    make = CASES[case].contenders[contender]
-    make(random_inputs(8, 64, 64))()  # loads code, and makes what is made once in a process
-    inputs = random_inputs(*map(int, shape))
-    call = make(inputs)
+def made(case, name, *sizes):
+    task = CASES[case].task(*sizes)
+    return contenders(task)[name](random_inputs(task.shape))
+
+
+def main(case, name, *sizes):
+    made(case, name, 8, 64, 64)()  # loads code, and makes what is made once in a process
+    call = made(case, name, *map(int, sizes))
     with open("/proc/self/clear_refs", "w") as clear_refs:
         clear_refs.write("5")  # VmHWM begins anew
     before = status_bytes("VmRSS")

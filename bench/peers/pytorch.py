@@ -1,23 +1,34 @@
-"""PyTorch's scaled_dot_product_attention on the CPU; [1, heads, seq_len, head_dim] is its natural layout."""
+"""PyTorch's scaled_dot_product_attention on the CPU; [1, heads, seq_len, head_dim] is its natural layout. It has no
+window: a mask takes its place."""
 
 import torch
 
-torch.set_num_threads(1)
+from settings import THREADS
+
+torch.set_num_threads(THREADS)
 
 
 class PyTorch:
-    def __init__(self, inputs, causal, backward=False):
-        self.causal, self.backward = causal, backward
-        tensors = (torch.from_numpy(array)[None] for array in (inputs.q, inputs.k, inputs.v, inputs.d_output))
-        self.q, self.k, self.v, self.d_output = tensors
+    window_as_mask = True
+
+    def __init__(self, inputs, task):
+        self.backward, mask = task.backward, task.mask()
+        number = torch.bfloat16 if task.bfloat16 else torch.float32
+        arrays = (inputs.q, inputs.k, inputs.v, inputs.d_output)
+        self.q, self.k, self.v, self.d_output = (torch.from_numpy(array)[None].to(number) for array in arrays)
         for tensor in (self.q, self.k, self.v):
-            tensor.requires_grad_(backward)
+            tensor.requires_grad_(task.backward)
+        self.options = {"enable_gqa": task.grouped}
+        if task.window:
+            self.options["attn_mask"] = torch.from_numpy(mask).to(number)
+        else:
+            self.options["is_causal"] = task.hides_keys
 
     def __call__(self):
-        self.output = torch.nn.functional.scaled_dot_product_attention(
-            self.q, self.k, self.v, is_causal=self.causal)
+        self.output = torch.nn.functional.scaled_dot_product_attention(self.q, self.k, self.v, **self.options)
         if self.backward:
             self.gradients = torch.autograd.grad(self.output, (self.q, self.k, self.v), self.d_output)
 
     def results(self):
-        return [tensor.detach()[0].numpy() for tensor in (self.output, *(self.gradients if self.backward else ()))]
+        tensors = (self.output, *(self.gradients if self.backward else ()))
+        return [tensor.detach()[0].float().numpy() for tensor in tensors]
