@@ -5,7 +5,10 @@
 #include <ring_attention/kernels/product.hpp>
 
 // Attention and the product of matrices are compiled once, in instances.cpp, and not again in each program that
-// includes this: that takes most of the time.
+// includes this: that takes most of the time. Who chooses other products than the rest defines
+// RING_ATTENTION_TESTS_OWN_INSTANCES, for those are other functions.
+
+#ifndef RING_ATTENTION_TESTS_OWN_INSTANCES
 
 #ifndef RING_ATTENTION_TESTS_INSTANCE
 #define RING_ATTENTION_TESTS_INSTANCE extern template
@@ -38,3 +41,5 @@ RING_ATTENTION_TESTS_INSTANCES(float)
 RING_ATTENTION_TESTS_INSTANCES(double)
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI
+
+#endif
