@@ -27,11 +27,12 @@ fi
 # PyPI has one torch for each processor, and that for x86 is linked against libraries for GPUs. They are 3 GB and do
 # nothing here, so torch is tried without them first; where it cannot be loaded so, they have to come.
 if ! is_there torch; then
+    echo "Installing PyTorch. That pip then misses libraries for GPUs is meant."
     install --no-deps torch
     torch_requires cpu | install -r /dev/stdin
     if ! is_there torch; then
-        echo "PyTorch cannot be loaded without the libraries for GPUs: installing these (3 GB)."
-        echo "That pip then misses triton and cuda-bindings is meant: nothing here compiles for GPUs."
+        echo "PyTorch cannot be loaded without the libraries for GPUs: installing these (3 GB), but for triton and"
+        echo "cuda-bindings, since nothing here compiles for GPUs."
         torch_requires gpu | install -r /dev/stdin
     fi
 fi

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # bench/mpi/run.sh FOLDER: runs the programs in FOLDER that are made for several processes, under mpirun: ring on one
-# rank and on two, memory on one, two and four (of_one_rank: what part its tokens take of what all take on one rank).
+# rank and on two, stream too, memory on one, two and four (of_one_rank: what part its tokens take of what all take on one
+# rank).
 # The answers go to bench/results/mpi_NAME.txt.
 set -euo pipefail
 programs=$1
@@ -16,6 +17,12 @@ echo "==== mpi/ring"
 for ranks in 1 2; do
     mpirun -n "$ranks" "$programs/bench_mpi_ring"
 done | tee "$results/mpi_ring.txt"
+
+echo
+echo "==== mpi/stream"
+for ranks in 1 2; do
+    mpirun -n "$ranks" "$programs/bench_mpi_stream"
+done | tee "$results/mpi_stream.txt"
 
 echo
 echo "==== mpi/memory"

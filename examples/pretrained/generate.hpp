@@ -59,10 +59,9 @@ int generate_tokens(const GenerateArguments& arguments, ra::RingReference ring) 
     const M model = load(arguments.model);
     const ra::CounterRandom random(arguments.seed, ra::RandomPurpose::sampling);
 
-    ra::Stream stream{model, {.capacity = capacity}};
+    ra::Stream stream{model, ring, {.capacity = capacity}};
     ring_lm::Stopwatch watch;
-    ra::Tensor<float, 2> logits =
-        stream.prefill(ra::tokens_of(prompt, model.share(ring, prompt.size())), ring);
+    ra::Tensor<float, 2> logits = stream.prefill(ra::tokens_of(prompt, model.share(ring, prompt.size())));
     const double prefill_seconds = watch.seconds();
 
     watch = {};
@@ -84,8 +83,8 @@ int generate_tokens(const GenerateArguments& arguments, ra::RingReference ring) 
 }
 
 /// Prints the tokens that the model lets follow, as numbers in one line, and how fast on stderr. All ranks
-/// call it: they share the prompt, of which each computes its part; then each goes on with the keys and
-/// values of all of it, all alike, and rank 0 speaks.
+/// call it: they share the prompt, of which each computes its part, and the keys and values, of which each
+/// keeps its own; all get the same tokens, and rank 0 speaks.
 inline int generate(const GenerateArguments& arguments, ra::RingReference ring) {
     require_language_model("generate");
     if constexpr (is_language_model)

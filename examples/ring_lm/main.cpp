@@ -114,7 +114,7 @@ void add_generate(CLI::App& app, Job& job) {
     add_number(command, "--seed", with.seed, zero, largest, "Of the draws");
     command->callback([&] {
         job.run = [&](const ring_lm::Ranks& ranks) {
-            if (ranks.speaks()) ring_lm::generate(with);
+            ring_lm::generate(with, ranks);
             return 0;
         };
     });

@@ -1,14 +1,13 @@
 #pragma once
 
-#include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <filesystem>
 #include <string>
-#include <string_view>
 #include <system_error>
 
 #include <ring_attention/ring_attention.hpp>
+
+#include "finite.hpp"
 
 namespace ring_lm {
 
@@ -20,15 +19,6 @@ inline constexpr ra::LanguageOptions options{
     .vocabulary = 256, .hidden_size = 128, .num_heads = 4, .num_chunks = 8, .num_layers = 4, .dropout = 0.1f};
 
 using Model = ra::LanguageModel<options>;
-
-/// Throws ra::Error unless every number of the model is finite.
-inline void require_finite(const auto& model, const std::string& whose) {
-    ra::for_each_parameter(model, [&](std::string_view name, const auto& tensor) {
-        if (!std::all_of(tensor.data(), tensor.data() + tensor.size(),
-                         [](auto x) { return std::isfinite(x); }))
-            throw ra::Error(whose + ": " + std::string(name) + " has a number that is not finite");
-    });
-}
 
 /// Bytes of context that the model was trained with, and the model itself, in the file's metadata. Throws
 /// ra::Error where the model has a number that is not finite, and then the path has what it had before.

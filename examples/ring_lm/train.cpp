@@ -1,5 +1,7 @@
 #include "train.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <exception>
 #include <optional>
 #include <vector>
@@ -88,7 +90,7 @@ class TrainingRun {
         if (ranks_.speaks()) line_.end();
         save();
         signal = std::max(signal, largest_of_ranks(ranks_.world, Interruption::signal()));
-        Interruption::all_is_saved();
+        Interruption::all_is_saved("ring_lm: stopped; the weights are saved\n");
         if (signal != 0) {
             if (ranks_.speaks())
                 fmt::print(stderr, "ring_lm: stopped by {} after step {} of {}; the weights are in {}\n",

@@ -1,5 +1,7 @@
 // Keys and values that are kept and sent as bfloat16: the bits of plain attention on keys and values that
-// were rounded before, half the bytes.
+// were rounded before, half the bytes. (Products of pairs give others: paired_products.cpp.)
+
+#define RING_ATTENTION_BFLOAT16_PRODUCTS 0
 
 #include <algorithm>
 #include <array>
@@ -20,6 +22,7 @@
 #include "support/bfloat16.hpp"
 #include "support/compare.hpp"
 #include "support/error_message.hpp"
+#include "support/plain_bfloat16.hpp"
 #include "support/tensors.hpp"
 
 namespace {
@@ -48,6 +51,10 @@ TEST_CASE("storage: bfloat16 gives the bits of rounded keys and values for many 
             options.storage = bfloat16;
             CHECK(support::same_bits(support::run(c, options), support::run(before, plain)));
         }
+}
+
+TEST_CASE("storage: widened, bfloat16 is as accurate as can be expected of it") {
+    support::check_accuracy_of_many(2);
 }
 
 TEST_CASE("storage: keys and values travel in 2 bytes a number, gradients as before") {

@@ -16,10 +16,14 @@ refuses_wholly() {
 
 # ---- evaluate: what the golden file says, and the same bits however many take part
 
+launched_on() {  # launched_on RANKS: 0: without a launcher
+    launch=()
+    [[ $1 -eq 0 ]] || launch=("${mpirun[@]}" -n "$1")
+}
 on() {  # on RANKS ARGUMENT...
-    local ranks=$1 launch=()
+    local ranks=$1
     shift
-    [[ $ranks -eq 0 ]] || launch=("${mpirun[@]}" -n "$ranks")
+    launched_on "$ranks"
     timeout 120 "${launch[@]}" "$program" "$@" 2>err.txt || die "'$*' on $ranks ranks: $(cat err.txt)"
 }
 ranks=(0)
@@ -56,9 +60,10 @@ on 0 generate --tokens 7 --length 0 >none.txt
 
 # ---- train: the loss falls, and the folder is a model as published, which goes on from there
 
-train=(train --context 8 --batch 2 --steps 12 --warmup-steps 2 --learning-rate 0.01 --report-every 6 --seed 1)
+train=(train --context 8 --batch 2 --warmup-steps 2 --learning-rate 0.01 --seed 1)
+twelve=("${train[@]}" --steps 12 --report-every 6)
 for n in "${ranks[@]}"; do
-    on "$n" "${train[@]}" --data text.safetensors --out "trained$n" >"train$n.txt"
+    on "$n" "${twelve[@]}" --data text.safetensors --out "trained$n" >"train$n.txt"
     cmp -s trained0/model.safetensors "trained$n/model.safetensors" || die "other weights on $n ranks"
 done
 grep -q '^step 12/12  loss [0-9.]*  ' train0.txt || die "no progress: $(cat train0.txt)"
@@ -66,8 +71,53 @@ loss() { sed -En "s|^step $2/.* loss ([0-9.]+) .*|\1|p" "$1"; }
 awk "BEGIN { exit !($(loss train0.txt 12) < 0.8 * $(loss train0.txt 6)) }" || die "the loss does not fall: $(cat train0.txt)"
 on 0 evaluate --model trained0 --input "$model/input.safetensors" --output trained.safetensors
 ! cmp -s plain.safetensors trained.safetensors || die "training has changed nothing"
-on 0 "${train[@]}" --data texts.safetensors --out again --model trained0 >again.txt
+on 0 "${twelve[@]}" --data texts.safetensors --out again --model trained0 >again.txt
 awk "BEGIN { exit !($(loss again.txt 6) < $(loss train0.txt 6)) }" || die "training does not go on: $(cat again.txt)"
+
+# ---- train: what ends it early
+
+# start RANKS ARGUMENT...: an endless training in the background, until it reports
+start() {
+    local ranks=$1
+    shift
+    launched_on "$ranks"
+    "${launch[@]}" "$program" "${train[@]}" --steps 1000000 --report-every 3 --data text.safetensors "$@" >out.txt 2>err.txt &
+    job=$!
+    until grep -q "step 3/" out.txt || ! kill -0 $job 2>/dev/null; do sleep 0.05; done
+}
+
+# saved SIGNAL FOLDER: it ends, and the model that it says is there goes on
+saved() {
+    local code=0
+    timeout 20 tail --pid=$job -f /dev/null || kill -KILL $job
+    wait $job || code=$?
+    [[ $code -eq $((128 + $(kill -l "$1"))) ]] || die "SIG$1: exit code $code: $(cat err.txt)"
+    grep -q "^stopped by SIG$1 after step [0-9]* of 1000000; the model is in $2\$" err.txt || die "SIG$1: $(cat err.txt)"
+    ! grep -q digest out.txt || die "SIG$1: a digest"
+    on 0 evaluate --model "$2" --input "$model/input.safetensors" --output stopped.safetensors
+}
+
+for signal in INT TERM HUP; do
+    start 0 --out $signal
+    kill -$signal $job
+    saved $signal $signal
+done
+if [[ ${#mpirun[@]} -gt 0 ]]; then
+    start 3 --out rank1
+    kill -TERM "$(pgrep -P $job -f report-every | sed -n 2p)"
+    saved TERM rank1
+fi
+
+# Weights that are not finite never replace weights that are.
+"$tool" overflow "$model" huge
+cp -r trained0 kept
+for n in "${ranks[@]}"; do
+    launched_on "$n"
+    ! timeout 60 "${launch[@]}" "$program" "${train[@]}" --steps 1 --data text.safetensors --model huge --out kept \
+        >out.txt 2>err.txt || die "weights that are not finite are saved"
+    grep -q "the weights are not saved: .* has a number that is not finite" err.txt || die "not finite: $(cat err.txt)"
+    cmp -s trained0/model.safetensors kept/model.safetensors || die "weights that are not finite replace others"
+done
 
 # ---- what does not fit
 

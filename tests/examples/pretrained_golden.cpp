@@ -1,6 +1,7 @@
 // pretrained_golden unpack GOLDEN FOLDER: a model of the golden files as the folder in which it would be
 // published, and what it was run on beside it, input.safetensors. pretrained_golden inputs FOLDER: inputs
-// that do not fit the model of that folder, and texts to train on. pretrained_golden compare GOLDEN OUTPUT
+// that do not fit the model of that folder, and texts to train on. pretrained_golden overflow MODEL FOLDER:
+// the model with weights that are finite and so large that a gradient is not. pretrained_golden compare GOLDEN OUTPUT
 // [GRADIENTS]: whether what a program wrote is what the golden file says.
 
 #include <algorithm>
@@ -77,6 +78,26 @@ void write_inputs(const std::filesystem::path& folder) {
     write("texts", {tensor("input_ids", {5, 40}, text)});
 }
 
+/// Gates of the feed-forward layers near the largest float, of which nothing is to be seen, since what they
+/// are multiplied with is 0: the loss is finite. The gradient of that is not.
+void overflow(const std::filesystem::path& model, const std::filesystem::path& folder) {
+    std::filesystem::create_directories(folder);
+    std::filesystem::copy(model / "config.json", folder);
+    const ra::SafetensorsFile file(model / "model.safetensors");
+    std::list<std::vector<float>> contents;
+    std::vector<ra::NamedTensor> weights;
+    for (const std::string& name : file.names()) {
+        std::vector<float>& numbers = contents.emplace_back(file.read<float>(name));
+        const float factor = name.ends_with("gate_proj.weight")   ? 1e37f
+                             : name.ends_with("up_proj.weight")   ? 0
+                             : name.ends_with("down_proj.weight") ? 1e6f
+                                                                  : 1;
+        for (float& number : numbers) number *= factor;
+        weights.push_back(ra::named_tensor(name, file.shape(name), numbers.data()));
+    }
+    ra::write_safetensors(folder / "model.safetensors", weights, {{"format", "pt"}});
+}
+
 /// Throws ra::Error where they differ by more than so much of the largest number.
 void require_close(const std::string& name, const std::vector<float>& is, const std::vector<float>& expected,
                    float tolerance) {
@@ -109,7 +130,11 @@ int main(int argc, char** argv) try {
         write_inputs(argv[2]);
         return 0;
     }
-    if (argc < 4) throw ra::Error("expected unpack or compare, and two paths");
+    if (argc < 4) throw ra::Error("expected unpack, overflow or compare, and two paths");
+    if (command == "overflow") {
+        overflow(argv[2], argv[3]);
+        return 0;
+    }
     const ra::SafetensorsFile golden(argv[2]);
     if (command == "unpack")
         unpack(golden, argv[3]);

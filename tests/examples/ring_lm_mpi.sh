@@ -46,6 +46,23 @@ on 3 1 --layout zigzag --trace trace.json >/dev/null
 grep -q '"cat": *"wait"' trace.json || die "no waiting in the trace"
 grep -q 'seats 0-2 meet 3-5' trace.json || die "no seats in the trace"
 
+# generates RANKS ARGUMENT...: on so many ranks (0: without mpirun); behind the context too, where it starts again
+generates() {
+    local ranks=$1 launch=()
+    shift
+    [[ $ranks -eq 0 ]] || launch=("${mpirun[@]}" -n "$ranks")
+    timeout 120 "${launch[@]}" "$ring_lm" generate --weights out0/weights.safetensors --length 60 "$@" 2>err.txt ||
+        die "'$*' on $ranks ranks: $(cat err.txt)"
+}
+for prompt in "v" "verse 7: and it came to pass, and the evening"; do
+    generates 0 --prompt "$prompt" --seed 3 >text0.txt
+    [[ $(wc -c <text0.txt) -eq $((${#prompt} + 61)) ]] || die "not the prompt, 60 bytes and a line end: $(cat text0.txt)"
+    for ranks in 1 2 4; do
+        generates $ranks --prompt "$prompt" --seed 3 >"text$ranks.txt"
+        cmp -s text0.txt "text$ranks.txt" || die "another text on $ranks ranks: $(cat text0.txt "text$ranks.txt")"
+    done
+done
+
 # refuses RANKS WORD ARGUMENT...: the job ends within 5 seconds with an exit code that is not 0, and says WORD
 refuses() {
     local ranks=$1 word=$2 start=$SECONDS

@@ -101,6 +101,13 @@ TEST_CASE("dropout is written where training looks for it") {
     CHECK(detail::config_of(options).config.at("hidden_dropout_prob") == 0.25);
 }
 
+TEST_CASE("the token whose embedding has no gradient is written") {
+    ra::TransformerOptions options = bert;
+    CHECK(detail::config_of(options).config.at("pad_token_id") == 0);
+    options.padding_token = -1;
+    CHECK(detail::config_of(options).config.at("pad_token_id").is_null());
+}
+
 TEST_CASE("a model of no published family is refused by the option that none has") {
     check_refused({.embed_dim = 8}, "the model starts from vectors, expected one of tokens");
     ra::TransformerOptions options = llama;

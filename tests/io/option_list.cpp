@@ -112,6 +112,7 @@ TEST_CASE("what follows from other options is the same said or not, and what has
     said.layout = ra::Layout::zigzag;
     said.dropout = 0.5f;
     said.storage = ra::Storage::bfloat16;
+    said.padding_token = 3;
     said.full_attention_every = 2;  // of no window
     said.rotary.base = 5;           // not on
     said.max_positions = 9;         // not learned

@@ -180,22 +180,25 @@ TEST_CASE_TEMPLATE("product: an element's bits come from its row and column alon
     constexpr Index depth = detail::ProductTile<T>::depth;
     for (const Index k : {Index(1), Index(19), 2 * depth + 9})
         for (const Into into : {Into::overwrite, Into::add}) {
-            const Index m = 264, n = 150;
+            const Index m = 264, n = 300;
             const auto a = random_matrix<T>(m, k, 4), b = random_matrix<T>(k, n, 5),
+                       columns = random_matrix<T>(k, n, 5, Lie::column_major),
                        before = random_matrix<T>(m, n, 6);
             auto whole = before;
             detail::multiply<T>(a.view(), b.view(), whole.view(), into);
             for (const Index first : {0, 13, 200})
-                for (const Index rows : {1, 15, 64})
+                for (const Index rows : {1, 2, 15, 64})
                     for (const Index col : {0, 5, 100})
-                        for (const Index cols : {1, 16, 50}) {
-                            auto part = before;
-                            const auto c = part.view().middle_rows(first, rows).middle_cols(col, cols);
-                            detail::multiply<T>(a.view().middle_rows(first, rows),
-                                                b.view().middle_cols(col, cols), c, into);
+                        for (const Index cols : {1, 16, 50, 190}) {
                             const auto expected =
                                 std::as_const(whole).view().middle_rows(first, rows).middle_cols(col, cols);
-                            REQUIRE(same_bits<T>(c, expected));
+                            for (const auto& any_b : {b.view(), columns.view()}) {
+                                auto part = before;
+                                const auto c = part.view().middle_rows(first, rows).middle_cols(col, cols);
+                                detail::multiply<T>(a.view().middle_rows(first, rows),
+                                                    any_b.middle_cols(col, cols), c, into);
+                                REQUIRE(same_bits<T>(c, expected));
+                            }
                         }
         }
 }

@@ -48,6 +48,21 @@ TEST_CASE("embedding: a scale, rounded to the type of the weights") {
     CHECK(gradient.table.row(1).isZero(0));
 }
 
+TEST_CASE("embedding: the padding token's row has no gradient") {
+    constexpr ra::EmbeddingOptions options{.padding_token = 0};
+    ra::Embedding<double, 6, 3, options> embedding;
+    support::randomise(embedding);
+    ra::Matrix<ra::Token> tokens(4, 1);
+    tokens << 4, 0, 5, 0;
+    decltype(embedding)::Cache cache;
+    CHECK(embedding.forward(tokens, &cache).row(1) == embedding.table.row(0));
+    auto gradient = ra::zeros_like(embedding);
+    embedding.backward(ra::Matrix<double>::Ones(4, 3), cache, {gradient, 4});
+    CHECK(gradient.table.row(0).isZero(0));
+    CHECK(gradient.table.row(4).isOnes(0));
+    CHECK(gradient.table.row(5).isOnes(0));
+}
+
 TEST_CASE("embedding: initial values have the deviation of the options") {
     const ra::CounterRandom random(1, ra::RandomPurpose::initial_values);
     ra::Embedding<double, 100, 10> embedding;

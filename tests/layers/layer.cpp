@@ -128,7 +128,8 @@ TEST_CASE("pass: parts have numbers of their own, and the last one alone may lea
 
 TEST_CASE("stream pass: the last rows are those of the last of the new tokens") {
     ra::StreamMemory<double> memory;
-    const ra::StreamPass<double> pass{memory, {{10, 4}}, 3, {}, true};
+    ra::LocalRing ring;
+    const ra::StreamPass<double> pass{ring, memory, {{10, 4}}, 3, {}, true};
     ra::Matrix<double> rows(12, 1);
     for (Index i = 0; i < 12; ++i) rows(i, 0) = double(i);
     const ra::Matrix<double> last = pass.last_rows(rows);

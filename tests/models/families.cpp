@@ -14,6 +14,7 @@
 
 #include <ring_attention/io/pretrained.hpp>
 #include <ring_attention/models/build.hpp>
+#include <ring_attention/models/stream.hpp>
 #include <ring_attention/ring/thread/thread_ring.hpp>
 #include <ring_attention/sequence/scatter.hpp>
 
@@ -142,6 +143,23 @@ void check_golden(Results results, const Golden& golden) {
     }
 }
 
+/// All tokens at once, and the last of them one by one behind the others: more than a window holds before.
+template <class Model>
+void check_stream(const Model& model, const Golden& golden) {
+    const auto expected = golden.tensor("output");
+    const double scale = compare::largest(expected);
+    const Index tokens = golden.tokens.dimension(1), one_by_one = 5;
+    ra::Stream stream{model, {.batch = golden.tokens.dimension(0)}};
+    CHECK(compare::largest_difference(stream.push_all(golden.tokens), expected) < output_tolerance * scale);
+    stream.reset();
+    stream.push(tensors::slice(golden.tokens, 1, 0, tokens - one_by_one));
+    for (Index t = tokens - one_by_one; t < tokens; ++t) {
+        const ra::Tensor<ra::Token, 1> step = golden.tokens.chip(t, 1);
+        const ra::Tensor<float, 2> at_token = expected.chip(t, 1);
+        CHECK(compare::largest_difference(stream.push(step), at_token) < output_tolerance * scale);
+    }
+}
+
 template <ra::TransformerOptions options>
 void check_family(const std::string& name) {
     const Golden golden(name);
@@ -150,6 +168,7 @@ void check_family(const std::string& name) {
     auto model = ra::build<options>();
     ra::load_pretrained(model, folder.path());
     check_golden(results_on(ra::LocalRing(), model, golden), golden);
+    if constexpr (options.causal) check_stream(model, golden);
     for (const ra::Layout layout : {ra::Layout::zigzag, ra::Layout::striped}) {
         model.layout = layout;
         const Results alone = results_on(ra::LocalRing(), model, golden);

@@ -39,3 +39,22 @@ TEST_CASE("ranks of different layouts all throw the same") {
     };
     CHECK_REFUSES(agree(), "rank 2 has layout striped", "rank 0, zigzag");
 }
+
+TEST_CASE("ranks agree on numbers in one hop, or all throw the same") {
+    const auto agree = [](int ranks, int other) {
+        ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
+            const bool differs = ring.rank() == other;
+            ra::agree(ring, {{"batch", 2}, {"capacity", differs ? 7 : 6}, ra::agreed_fingerprint("x", 5)});
+            ra::agree(ring, {ra::agreed_fingerprint("x", differs ? 5 : 4)});
+            if (ring.log().sent_on(ra::Channel::collective).messages != std::uint64_t(2 * (ranks - 1)))
+                throw ra::Error("other messages");
+        });
+    };
+    for (int ranks = 1; ranks <= 4; ++ranks) {
+        CHECK_NOTHROW(agree(ranks, -1));
+        for (int other = 1; other < ranks; ++other)
+            CHECK_REFUSES(agree(ranks, other),
+                          "rank " + std::to_string(other) + " has capacity 7, expected that of rank 0, 6");
+    }
+    CHECK_REFUSES(agree(3, 0), "rank 1 has capacity 6, expected that of rank 0, 7");
+}

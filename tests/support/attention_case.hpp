@@ -12,6 +12,7 @@
 #include "attention_oracle.hpp"
 #include "compare.hpp"
 #include "inputs.hpp"
+#include "instances.hpp"
 #include "tensors.hpp"
 
 namespace support {

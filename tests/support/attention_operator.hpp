@@ -13,6 +13,7 @@
 
 #include "attention_random.hpp"
 #include "compare.hpp"
+#include "instances.hpp"
 #include "layouts.hpp"
 #include "tensors.hpp"
 

@@ -48,10 +48,11 @@ struct RandomAttention {
     int layout = 0;  // contiguous, zigzag, striped
     std::set<Feature> features;
 
-    /// Whatever the seed says, the case does not have the features `without`.
-    explicit RandomAttention(std::uint64_t seed, std::set<Feature> without = {})
+    /// Whatever the seed says, the case does not have the features `without`. piece > 0: it has few queries,
+    /// and about one or two times so many keys.
+    explicit RandomAttention(std::uint64_t seed, std::set<Feature> without = {}, Index piece = 0)
         : choose_(seed * 0x9E3779B97F4A7C15u + 7), without_(std::move(without)) {
-        lengths();
+        lengths(piece);
         heads();
         rules();
         fill();
@@ -112,10 +113,15 @@ struct RandomAttention {
         return choose_.of<Index>({97, 103, 104, 105, 111, 112, 113, 127, 129, 209, 211, 223, 225});
     }
 
-    void lengths() {
+    void lengths(Index piece) {
         auto& p = problem;
         p.key_len = p.query_len = length();
         if (choose_.one_in(2)) p.query_len = length();
+        if (piece > 0) {
+            p.query_len = choose_.of<Index>({1, 1, 1, 2, 3, 5, 8, 16});
+            p.key_len = choose_.one_in(2) ? piece * choose_.between(1, 2) + choose_.between(-1, 1)
+                                          : choose_.of<Index>({1, 4, 7, 61, 521, 769, 1021, 1531});
+        }
         const Index difference = p.key_len - p.query_len;
         if (difference != 0 ? !choose_.one_in(3) : choose_.one_in(8))
             p.query_offset = choose_.one_in(2) ? difference : choose_.between(-3, p.key_len + 3);

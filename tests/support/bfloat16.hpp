@@ -10,6 +10,13 @@ namespace support {
 
 namespace ra = ring_attention;
 
+inline float rounded(float x) {
+    ra::detail::Bfloat16 narrow;
+    ra::detail::round_numbers(&x, 1, &narrow);
+    ra::detail::widen_numbers(&narrow, 1, &x);
+    return x;
+}
+
 /// The same numbers, each rounded to a bfloat16.
 template <class T>
 ra::Tensor<T, 4> rounded(ra::Tensor<T, 4> x) {

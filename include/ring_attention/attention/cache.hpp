@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <utility>
 
 #include <ring_attention/attention/heads.hpp>
@@ -24,8 +25,14 @@ class KeyValueCache {
     void make_room(const TokenPositions& next, Index room, Index portion) {
         const Index held = next.first - first_;
         if (window_ > 0) room = std::min(room, window_ - 1 + portion);
-        const Index kept = window_ > 0 ? std::min(held, window_ - 1) : held;
-        room = std::max(room, room_);
+        make_room_behind(window_ > 0 ? std::min(held, window_ - 1) : held, next, room);
+    }
+
+    /// The same where of the tokens before `next` the last `kept` are to stay, whatever the window, and where
+    /// positions may be any numbers that count the tokens of this cache.
+    void make_room_behind(Index kept, const TokenPositions& next, Index room) {
+        const Index held = next.first - first_;
+        room = std::max(std::max(room, room_), kept + next.count);
         if (room == room_ && held + next.count <= room_) return;
         storage_ == Storage::computing ? move_tokens(numbers_, room, held - kept, kept)
                                        : move_tokens(rounded_, room, held - kept, kept);
@@ -36,18 +43,9 @@ class KeyValueCache {
     /// Forgets all tokens, and keeps the memory; the next is at this position.
     void forget(Index next_position) { first_ = next_position; }
 
-    /// Forgets all tokens. A place for those tokens of a sequence that tokens to come see, its last ones, to
-    /// be written; room and portion as above.
-    KeyValueView<T> start_with(Index seq_len, Index room, Index portion) {
-        const Index kept = window_ > 0 ? std::min(seq_len, window_ - 1) : seq_len;
-        const TokenPositions seen{seq_len - kept, kept};
-        forget(seen.first);
-        make_room(seen, room, portion);
-        return at(seen);
-    }
-
     /// The places of these tokens, to be written.
     KeyValueView<T> at(const TokenPositions& tokens) { return view<T>(*this, tokens); }
+    KeyValueView<const T> at(const TokenPositions& tokens) const { return view<const T>(*this, tokens); }
 
     /// All tokens that are kept, up to the last of these.
     KeyValueView<const T> up_to(const TokenPositions& tokens) const {
@@ -96,9 +94,18 @@ class KeyValueCache {
             detail::product_of_sizes(detail::product_of_sizes(shape_.batch, shape_.key_value_heads), room);
         Rows<Number> others{Matrix<Number>(num_rows, shape_.key_width),
                             Matrix<Number>(num_rows, shape_.value_width)};
+        ask_for_large_pages(others.keys, room);
+        ask_for_large_pages(others.values, room);
         move_tokens(rows.keys, others.keys, room, first, count);
         move_tokens(rows.values, others.values, room, first, count);
         std::swap(rows, others);
+    }
+
+    /// Where the rows of a head fill several: those of tokens to come are not to be in memory much sooner.
+    static void ask_for_large_pages(auto& rows, Index room) {
+        const std::size_t of_number = sizeof(rows.data()[0]);
+        if (std::size_t(room * rows.cols()) * of_number >= 2 * detail::large_page)
+            detail::ask_for_large_pages(rows.data(), std::size_t(rows.size()) * of_number);
     }
 
     void move_tokens(const auto& from, auto& to, Index room, Index first, Index count) const {

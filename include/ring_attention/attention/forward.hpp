@@ -2,30 +2,16 @@
 
 #include <algorithm>
 
+#include <ring_attention/attention/forward_few.hpp>
 #include <ring_attention/attention/forward_travel.hpp>
 #include <ring_attention/attention/head_forward.hpp>
+#include <ring_attention/attention/seat_queries.hpp>
 #include <ring_attention/attention/visible_seats.hpp>
 #include <ring_attention/core/parallel.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 // Attention, written once against the ring: the same code in one process and on any number of ranks.
-
-/// The queries of a rank: at each seat some or all of its tokens, and what belongs to their scores.
-template <class T>
-struct SeatQueries {
-    List<TokenPositions> tokens;
-    SeatHeads<const T> query;
-    ScoreTerms<T> terms{};
-};
-
-/// What the queries get from the whole ring.
-template <class T>
-struct SeatAttention {
-    SeatHeads<T> output;
-    SeatHeads<T> log_sum_exp;         ///< of width 1
-    SeatHeads<T> log_sum_exp_rest{};  ///< alike; empty where nobody wants it
-};
 
 namespace detail {
 
@@ -98,32 +84,29 @@ class QueriesSoFar {
     List<RowVector<T>> maximum_, sum_;  // [batch * heads * tokens] a seat
 };
 
-}  // namespace detail
-
-/// The queries of this rank's seats attend to the keys and values of all; `sent` are its own, as they travel
-/// (not needed on a ring of one rank).
+/// Many queries: a tile of them at a time.
 template <class T>
-void attend(RingReference ring, const AttentionPlan& plan, const SeatQueries<T>& queries,
-            const KeyValues<const T>& key_value, const KeyValueMessage<T>& sent,
-            const SeatAttention<T>& result) {
-    const List<detail::QueryPlace> places = detail::query_places(
-        queries.tokens, plan.heads, detail::queries_at_once<T>(queries.tokens, plan.heads));
-    detail::QueriesSoFar<T> so_far =
-        ring.ranks() > 1 ? detail::QueriesSoFar<T>(queries.tokens, plan.heads) : detail::QueriesSoFar<T>();
+void attend_in_tiles(RingReference ring, const AttentionPlan& plan, const SeatQueries<T>& queries,
+                     const KeyValues<const T>& key_value, const KeyValueMessage<T>& sent,
+                     const SeatAttention<T>& result) {
+    const List<QueryPlace> places =
+        query_places(queries.tokens, plan.heads, queries_at_once<T>(queries.tokens, plan.heads));
+    QueriesSoFar<T> so_far =
+        ring.ranks() > 1 ? QueriesSoFar<T>(queries.tokens, plan.heads) : QueriesSoFar<T>();
 
-    detail::VisibleSeats sees;
-    const auto absorb = [&](const detail::QueryPlace& place, const detail::HopVisit& visit,
+    VisibleSeats sees;
+    const auto absorb = [&](const QueryPlace& place, const HopVisit& visit,
                             const KeyValues<const T>& visitors) {
         const auto seat = std::size_t(place.seat);
         const HeadsView<T>& output = result.output[seat];
-        detail::QueryBlock<T> block(plan, queries.terms, place.seat, place.batch_head, queries.query[seat],
-                                    queries.tokens[seat], place.rows);
+        QueryBlock<T> block(plan, queries.terms, place.seat, place.batch_head, queries.query[seat],
+                            queries.tokens[seat], place.rows);
         if (!visit.first)
             block.resume(output, so_far.maximum(place), so_far.sum(place));
         else if (queries.terms.sinks)
             block.absorb_sinks(queries.terms.sinks, plan.heads.heads);
-        for (const detail::HopPhase phase : visit.phases) {
-            const IndexRange seats = detail::visitors_to_meet(phase, place.seat, Index(visitors.size()));
+        for (const HopPhase phase : visit.phases) {
+            const IndexRange seats = visitors_to_meet(phase, place.seat, Index(visitors.size()));
             for (Index visitor = seats.first; visitor < seats.end(); ++visitor) {
                 if (!sees(place.seat, visitor)) continue;
                 const KeyValueView<const T>& chunk = visitors[std::size_t(visitor)];
@@ -137,13 +120,40 @@ void attend(RingReference ring, const AttentionPlan& plan, const SeatQueries<T>&
         else
             block.suspend(output, so_far.maximum(place), so_far.sum(place));
     };
-    detail::receive_messages<T>(
-        ring, plan, key_value, sent, [&](const detail::HopVisit& visit, const KeyValues<const T>& visitors) {
-            sees = detail::VisibleSeats(plan.mask, queries.tokens, visitors);
-            const auto span = detail::compute_span(ring, plan, visit.hop);
-            parallel_for(Index(places.size()),
-                         [&](Index i) { absorb(places[std::size_t(i)], visit, visitors); });
-        });
+    receive_messages<T>(ring, plan, key_value, sent,
+                        [&](const HopVisit& visit, const KeyValues<const T>& visitors) {
+                            sees = VisibleSeats(plan.mask, queries.tokens, visitors);
+                            const auto span = compute_span(ring, plan, visit.hop);
+                            parallel_for(Index(places.size()),
+                                         [&](Index i) { absorb(places[std::size_t(i)], visit, visitors); });
+                        });
+}
+
+/// Few queries: a piece of keys at a time.
+template <class T>
+void attend_in_pieces(RingReference ring, const AttentionPlan& plan, const SeatQueries<T>& queries,
+                      const KeyValues<const T>& key_value, const KeyValueMessage<T>& sent,
+                      const SeatAttention<T>& result) {
+    FewQueriesForward<T> forward(plan, queries, result);
+    receive_messages<T>(ring, plan, key_value, sent,
+                        [&](const HopVisit& visit, const KeyValues<const T>& visitors) {
+                            const auto span = compute_span(ring, plan, visit.hop);
+                            forward.meet(visit, visitors);
+                        });
+}
+
+}  // namespace detail
+
+/// The queries of this rank's seats attend to the keys and values of all; `sent` are its own, as they travel
+/// (not needed on a ring of one rank).
+template <class T>
+void attend(RingReference ring, const AttentionPlan& plan, const SeatQueries<T>& queries,
+            const KeyValues<const T>& key_value, const KeyValueMessage<T>& sent,
+            const SeatAttention<T>& result) {
+    const Index asking = queries.asking > 0 ? queries.asking : plan.queries.layout().seq_len();
+    const auto way =
+        detail::are_few<T>(asking, plan) ? detail::attend_in_pieces<T> : detail::attend_in_tiles<T>;
+    way(ring, plan, queries, key_value, sent, result);
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <vector>
 
 #include <ring_attention/attention/tile.hpp>
 #include <ring_attention/kernels/vector_math.hpp>
@@ -44,7 +45,7 @@ struct StoreScores {
 
     template <std::size_t rows, std::size_t vectors>
     [[gnu::always_inline]] void operator()(const Simd<T> (&sum)[rows][vectors]) const {
-        unrolled<vectors>([&](auto v) {
+        unrolled<vectors>([&](auto v) __attribute__((always_inline)) {  // else the sums go through memory
             constexpr int lane = v * Simd<T>::width;
             unrolled<rows>([&](auto i) { sum[i][v].store(scores + i * AttentionTile<T>::lanes + lane); });
             if (seen_from > 0 || seen_to < Index(rows)) return;
@@ -67,7 +68,7 @@ struct DecayAndAdd {
 
     template <std::size_t rows, std::size_t vectors>
     [[gnu::always_inline]] void operator()(const Simd<T> (&sum)[rows][vectors]) const {
-        unrolled<vectors>([&](auto v) {
+        unrolled<vectors>([&](auto v) __attribute__((always_inline)) {
             constexpr int lane = v * Simd<T>::width;
             const Simd<T> factor = Simd<T>::load(decay + lane);
             unrolled<rows>([&](auto i) {
@@ -77,6 +78,20 @@ struct DecayAndAdd {
         });
     }
 };
+
+/// Values that are not finite go to the output (Dv, lanes) of those queries alone that see their keys: 0 NaN
+/// is NaN. A weight may be 0 because the score hid the key from the query, as the mask does.
+template <Real T>
+void add_wild_values(const std::vector<Index>& keys, const VisibleKeys<T>& visible, bool zero_hides,
+                     Index value_width, T* output, auto&& weight_of, auto&& value_of) {
+    constexpr Index lanes = AttentionTile<T>::lanes;
+    for (const Index key : keys)
+        for (Index lane = 0; key < visible.any.end() && lane < lanes; ++lane) {
+            const T weight = weight_of(key, lane);
+            if (!visible.sees(lane, key) || (zero_hides && weight == T(0))) continue;
+            for (Index i = 0; i < value_width; ++i) output[i * lanes + lane] += weight * value_of(key, i);
+        }
+}
 
 /// Scores of keys that a query does not see become -infinity; the others raise the maximum.
 template <Real T>
@@ -101,36 +116,61 @@ struct SoftmaxSoFar {
     T *maximum, *sum;
 };
 
-/// Scores (N, lanes) of some of the keys become weights 2^(score scale - maximum); maximum and sum of the
-/// queries move on. new_maximum: of the scores. decay: what the output so far is to be multiplied by.
-template <int vectors, Real T>
-void scores_to_weights(T* scores, const IndexRange& keys, T scale_of_scores, const T* new_maximum,
-                       const SoftmaxSoFar<T>& so_far, T* decay) {
+/// How a tile of queries goes on: the scale of the scores, their maximum (lanes), what was before, and where
+/// goes what the output so far is to be multiplied by, (lanes).
+template <Real T>
+struct Softmax {
+    T scale;
+    const T* new_maximum;
+    SoftmaxSoFar<T> so_far;
+    T* decay;
+};
+
+/// Where the weights of a key go.
+template <Real T>
+struct StoreWeights {
+    static constexpr int keys = 1;
+    T* weights;  // (N, lanes)
+
+    [[gnu::always_inline]] void operator()(Index key, int lane, Simd<T> (&weight)[keys]) const {
+        weight[0].store(weights + key * AttentionTile<T>::lanes + lane);
+    }
+};
+
+/// Scores (N, lanes) of some of the keys become weights 2^(score scale - maximum), which store(key, lane,
+/// weights) takes, and may round, for Store::keys keys at a time; maximum and sum of the queries move on.
+template <int vectors, Real T, class Store>
+void scores_to_weights(const Softmax<T>& softmax, const T* scores, const IndexRange& keys,
+                       const Store& store) {
     constexpr int lanes = AttentionTile<T>::lanes;
-    const Simd<T> nothing(-std::numeric_limits<T>::infinity()), scale(scale_of_scores);
+    const Simd<T> nothing(-std::numeric_limits<T>::infinity()), scale(softmax.scale);
     Simd<T> shift[std::size_t(vectors)], total[std::size_t(vectors)];
     unrolled<vectors>([&](auto v) {
         constexpr int lane = v * Simd<T>::width;
-        T* const maximum = so_far.maximum + lane;
+        T* const maximum = softmax.so_far.maximum + lane;
         const Simd<T> old = Simd<T>::load(maximum);
-        const Simd<T> now = max(Simd<T>::load(new_maximum + lane) * scale, old);
+        const Simd<T> now = max(Simd<T>::load(softmax.new_maximum + lane) * scale, old);
         now.store(maximum);
         // Nothing but -infinity so far: -infinity - 0 gives the weight 0, -infinity - -infinity NaN.
         shift[v] = select<T>(now > nothing, now, Simd<T>(T(0)));
-        exp2_weight(old - shift[v]).store(decay + lane);
+        exp2_weight(old - shift[v]).store(softmax.decay + lane);
         total[v] = Simd<T>(T(0));
     });
-    for (Index j = keys.first; j < keys.end(); ++j)
+    for (Index j = keys.first; j < keys.end(); j += Store::keys)
         unrolled<vectors>([&](auto v) {
-            T* const score = scores + j * lanes + v * Simd<T>::width;
-            const Simd<T> weight = exp2_weight(fma(Simd<T>::load(score), scale, -shift[v]));
-            weight.store(score);
-            total[v] = total[v] + weight;
+            constexpr int lane = v * Simd<T>::width;
+            Simd<T> weight[Store::keys];
+            unrolled<Store::keys>([&](auto i) {
+                const T* const score = scores + (j + i) * lanes + lane;
+                weight[i] = exp2_weight(fma(Simd<T>::load(score), scale, -shift[v]));
+            });
+            store(j, lane, weight);
+            unrolled<Store::keys>([&](auto i) { total[v] = total[v] + weight[i]; });
         });
     unrolled<vectors>([&](auto v) {
         constexpr int lane = v * Simd<T>::width;
-        T* const sum = so_far.sum + lane;
-        fma(Simd<T>::load(sum), Simd<T>::load(decay + lane), total[v]).store(sum);
+        T* const sum = softmax.so_far.sum + lane;
+        fma(Simd<T>::load(sum), Simd<T>::load(softmax.decay + lane), total[v]).store(sum);
     });
 }
 

@@ -10,8 +10,10 @@
 #include <ring_attention/attention/backward_tile.hpp>
 #include <ring_attention/attention/gradient_views.hpp>
 #include <ring_attention/attention/log_sum_exp.hpp>
+#include <ring_attention/attention/paired_products.hpp>
 #include <ring_attention/attention/scores.hpp>
 #include <ring_attention/attention/tile.hpp>
+#include <ring_attention/core/floating_point_modes.hpp>
 #include <ring_attention/kernels/weighted_rows.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
@@ -51,6 +53,8 @@ class BackwardQueries {
             T* const packed = memory_.query + first * queries.query.cols;
             pack_lanes<T>(queries.query.middle_rows(first, count), packed);
             multiply_numbers<T>(packed, lanes * queries.query.cols, scores_of_.query_factor());
+            if constexpr (can_pair<T>)  // as forward did, for the same weights
+                if (rounds_queries<T>(head.plan)) round_in_place(packed, lanes * queries.query.cols);
             pack_lanes<T>(queries.d_output.middle_rows(first, count),
                           memory_.d_output + first * queries.d_output.cols);
         });
@@ -219,6 +223,7 @@ void absorb_block_backward(const QueryHead<T>& head, const IndexRange& rows, con
     const IndexRange first = seen.front(), last = seen.back();
     if (last.end() <= first.first) return;
     const bool masked = last.first > 0 || first.end() < chunk.tokens.count;
+    const FlushToZero flush_to_zero;
     BackwardQueries<T> work(head, rows, queries, seen, masked);
     constexpr Index tile = AttentionTile<T>::keys;
     for (Index key = first.first / tile * tile; key < last.end(); key += tile)

@@ -11,6 +11,7 @@
 
 #include <ring_attention/attention/forward_tile.hpp>
 #include <ring_attention/attention/log_sum_exp.hpp>
+#include <ring_attention/attention/paired_products.hpp>
 #include <ring_attention/attention/scores.hpp>
 #include <ring_attention/attention/tile.hpp>
 #include <ring_attention/kernels/finite_rows.hpp>
@@ -49,10 +50,11 @@ class QueryBlock {
           rows_(rows),
           key_width_(plan.heads.key_width),
           value_width_(plan.heads.value_width),
+          paired_(rounds_queries<T>(plan)),
           scores_of_(plan, terms, seat, batch_head, group_, tokens, rows),
           given_scale_(scores_of_.scale()),
           scale_(base2_scale(given_scale_)) {
-        take_memory();
+        take_memory(plan.heads);
         const auto given = query.group_rows(batch_head, group_).middle_rows(rows.first, rows.count);
         for_each_tile<T>(rows.count, [&](auto, Index first, Index count) {
             const Index next = first + count;
@@ -60,6 +62,8 @@ class QueryBlock {
             T* const packed = query_ + first * key_width_;
             pack_lanes<T>(given.middle_rows(first, count), packed, scores_);
             multiply_numbers<T>(packed, lanes * key_width_, scores_of_.query_factor());
+            if constexpr (can_pair<T>)
+                if (paired_) pairs_.set_queries(first, packed);
         });
         std::fill_n(output_, value_width_ * max_queries, T(0));
         std::fill_n(maximum_, max_queries, -std::numeric_limits<T>::infinity());
@@ -88,20 +92,16 @@ class QueryBlock {
             most = std::max(most, hull(first, count).count);
         });
         Index copied = -1;
-        MatrixView<const T> tile_keys, tile_values;
         for (Index done = 0; done < most; done += Tile::keys)
             for_each_tile<T>(rows_.count, [&](auto vectors, Index first, Index count) {
                 const IndexRange of_tile = hull(first, count);
                 if (done >= of_tile.count) return;
                 const Index first_key = of_tile.first + done,
                             num_keys = std::min(Tile::keys, key_tokens.count - first_key);
-                if (first_key != copied) {
-                    tile_keys = widened<Workspace::keys>(keys.middle_rows(first_key, num_keys));
-                    tile_values = close_together<T>(
-                        widened<Workspace::values>(values.middle_rows(first_key, num_keys)));
-                }
+                if (first_key != copied)
+                    take_tile(keys.middle_rows(first_key, num_keys), values.middle_rows(first_key, num_keys));
                 copied = first_key;
-                absorb_tile<vectors>({first, count}, key_tokens, first_key, tile_keys, tile_values);
+                absorb_tile<vectors>({first, count}, key_tokens, {first_key, num_keys});
             });
     }
 
@@ -113,7 +113,7 @@ class QueryBlock {
         const auto log_sums = rows_of(log_sum_exp), rests = rows_of(log_sum_exp_rest);
         for (Index i = 0; i < rows_.count; ++i) {
             T& log_sum = *log_sums.row(i);
-            log_sum = T(double(maximum_[i]) * std::numbers::ln2 + std::log(double(sum_[i])));
+            log_sum = detail::log_sum_exp(maximum_[i], sum_[i]);
             if (log_sum_exp_rest.data)
                 *rests.row(i) = detail::log_sum_exp_rest(log_sum, maximum_[i], sum_[i]);
         }
@@ -148,7 +148,8 @@ class QueryBlock {
     }
 
   private:
-    void take_memory() {
+    void take_memory(const HeadShape& heads) {
+        if (paired_) pairs_.take_memory(heads, max_queries);
         // A tile of rows is copied where the scores come later.
         const Index tile = std::max(Tile::keys, std::max(key_width_, value_width_)) * lanes;
         T* next = workspace<T, Workspace::attention>().require((key_width_ + value_width_ + 2) * max_queries +
@@ -172,53 +173,66 @@ class QueryBlock {
         return {begin, std::max<Index>(0, seen_[std::size_t(first + count - 1)].end() - begin)};
     }
 
-    /// A tile of queries, rows [queries.first, queries.end()) of the block, and one of keys and values.
+    /// Keys and values that all queries are to meet next.
+    void take_tile(const StoredRows<const T>& keys, const StoredRows<const T>& values) {
+        if constexpr (can_pair<T>)
+            if (paired_) return pairs_.set_tile(keys.rounded, values.rounded);
+        key_ = widened<Workspace::keys>(keys);
+        value_ = close_together<T>(widened<Workspace::values>(values));
+    }
+
+    /// A tile of queries, rows [queries.first, queries.end()) of the block, and one of the chunk's keys.
     template <int vectors>
-    void absorb_tile(const IndexRange& queries, const TokenPositions& key_tokens, Index first_key,
-                     MatrixView<const T> key, MatrixView<const T> value) {
+    void absorb_tile(const IndexRange& queries, const TokenPositions& key_tokens, const IndexRange& tile) {
         const VisibleKeys<T> visible(std::span<const IndexRange>(seen_).subspan(std::size_t(queries.first),
                                                                                 std::size_t(queries.count)),
-                                     first_key, key.rows);
+                                     tile.first, tile.count);
         if (visible.any.count == 0) return;
-        const IndexRange keys = visible.scores_of(key.rows);
+        const IndexRange keys = visible.scores_of(tile.count);
         // Where scores are still to become others, their maximum is taken later.
         const IndexRange whole = scores_of_.plain() ? visible.all : IndexRange{};
         std::fill_n(new_maximum_, lanes, -std::numeric_limits<T>::infinity());
-        multiply_panel<vectors>(keys.count, unpacked_strips<T>(key.middle_rows(keys.first, keys.count)),
-                                query_ + queries.first * key_width_, lanes, whole_depth(key_width_),
-                                StoreScores<T>{scores_ + keys.first * lanes, new_maximum_,
-                                               whole.first - keys.first, whole.end() - keys.first});
+        multiply_keys<vectors>(queries.first, keys,
+                               StoreScores<T>{scores_ + keys.first * lanes, new_maximum_,
+                                              whole.first - keys.first, whole.end() - keys.first});
         if (!scores_of_.plain()) {
             const bool all = visible.all == visible.any;
-            scores_of_.apply(scores_, lanes, queries.first, queries.count, key_tokens, first_key, visible.any,
-                             nullptr, nullptr, all ? new_maximum_ : nullptr);
+            scores_of_.apply(scores_, lanes, queries.first, queries.count, key_tokens, tile.first,
+                             visible.any, nullptr, nullptr, all ? new_maximum_ : nullptr);
             if (!all) mask_scores<T>(visible, visible.any, scores_, new_maximum_);
         } else {
             for (const IndexRange& masked : visible.masked())
                 if (masked.count > 0) mask_scores<T>(visible, masked, scores_, new_maximum_);
         }
-        scores_to_weights<vectors, T>(scores_, visible.any, scale_, new_maximum_,
-                                      {maximum_ + queries.first, sum_ + queries.first}, decay_);
-        add_values<vectors>(queries.first, visible, value);
+        add_values<vectors>(visible, output_ + queries.first * value_width_,
+                            {maximum_ + queries.first, sum_ + queries.first});
     }
 
     template <int vectors>
-    void add_values(Index first, const VisibleKeys<T>& visible, MatrixView<const T> value) {
+    void multiply_keys(Index first_query, const IndexRange& keys, const StoreScores<T>& store) {
+        if constexpr (can_pair<T>)
+            if (paired_) return pairs_.multiply_keys<vectors>(first_query, keys, store);
+        multiply_panel<vectors>(keys.count, unpacked_strips<T>(key_.middle_rows(keys.first, keys.count)),
+                                query_ + first_query * key_width_, lanes, whole_depth(key_width_), store);
+    }
+
+    /// The scores become weights, and the mean of the values with them goes to the output.
+    template <int vectors>
+    void add_values(const VisibleKeys<T>& visible, T* output, const SoftmaxSoFar<T>& so_far) {
         // A score of -infinity hides a key from a query as the mask does.
-        const IndexRange whole = scores_of_.plain() ? visible.all : IndexRange{};
-        const Index from = visible.any.first;
-        const FiniteRows<T> finite(value.middle_rows(from, visible.any.count),
-                                   {whole.first - from, whole.count});
-        T* const output = output_ + first * value_width_;
-        multiply_panel<vectors>(value_width_, unpacked_strips<T>(finite.rows().transposed()),
-                                scores_ + from * lanes, lanes, whole_depth(visible.any.count),
-                                DecayAndAdd<T>{output, decay_});
-        for (const Index row : finite.wild())
-            for (Index key = from + row, lane = 0; lane < lanes; ++lane) {
-                const T weight = scores_[key * lanes + lane];
-                if (!visible.sees(lane, key) || (!scores_of_.plain() && weight == T(0))) continue;
-                for (Index i = 0; i < value_width_; ++i) output[i * lanes + lane] += weight * value(key, i);
-            }
+        const bool plain = scores_of_.plain();
+        const IndexRange whole = plain ? visible.all : IndexRange{};
+        const Softmax<T> softmax{scale_, new_maximum_, so_far, decay_};
+        if constexpr (can_pair<T>)
+            if (paired_) return pairs_.add_values<vectors>(softmax, scores_, visible, whole, !plain, output);
+        scores_to_weights<vectors>(softmax, scores_, visible.any, StoreWeights<T>{scores_});
+        // A tile of keys begins where its queries begin to see: the first key is one of any.
+        const FiniteRows<T> finite(value_.middle_rows(0, visible.any.end()), whole);
+        multiply_panel<vectors>(value_width_, unpacked_strips<T>(finite.rows().transposed()), scores_, lanes,
+                                whole_depth(visible.any.end()), DecayAndAdd<T>{output, decay_});
+        add_wild_values(
+            finite.wild(), visible, !plain, value_width_, output,
+            [&](Index key, Index lane) { return scores_[key * lanes + lane]; }, value_);
     }
 
     void write_output(const HeadsView<T>& heads) const {
@@ -233,6 +247,7 @@ class QueryBlock {
     Index group_, batch_, batch_head_;
     IndexRange rows_;
     Index key_width_, value_width_;
+    bool paired_;
     BlockScores<T> scores_of_;
     T given_scale_, scale_;                                  // of the scores; times log2(e)
     std::array<IndexRange, std::size_t(max_queries)> seen_;  // by each row, of the chunk that is at work
@@ -240,6 +255,8 @@ class QueryBlock {
     T *query_, *output_, *maximum_, *sum_;
     // Of the tile that is at work: (keys, lanes), (lanes), (lanes).
     T *scores_, *decay_, *new_maximum_;
+    MatrixView<const T> key_, value_;  // these,
+    PairedProducts pairs_;             // or these
 };
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

@@ -37,6 +37,18 @@ T base2_log_sum_exp(T log_sum_exp) {
 
 /// maximum: of the scores in base 2. sum: of 2^(score - maximum).
 template <Real T>
+T log_sum_exp(T maximum, T sum) {
+    return T(double(maximum) * std::numbers::ln2 + std::log(double(sum)));
+}
+
+/// What the sum of weighted values is to be divided by; that of a query that has seen nothing stays 0.
+template <Real T>
+T divisor_of_sum(T sum) {
+    return sum < std::numeric_limits<T>::min() ? T(1) : sum;
+}
+
+/// What log_sum_exp has lost, where that is large.
+template <Real T>
 T log_sum_exp_rest(T log_sum_exp, T maximum, T sum) {
     if (!has_rest(log_sum_exp)) return T(0);
     return T(double(maximum) - double(base2_log_sum_exp(log_sum_exp)) + std::log2(double(sum)));

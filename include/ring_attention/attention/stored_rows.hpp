@@ -35,6 +35,9 @@ struct StoredRows {
         const MatrixView<Given>& rows)
         : storage(Storage::bfloat16), rounded(rows) {}
 
+    /// Calls f with the rows as they lie, a MatrixView of T or of Bfloat16Like<T>.
+    void visit(auto&& f) const { storage == Storage::computing ? f(numbers) : f(rounded); }
+
     Index count() const { return storage == Storage::computing ? numbers.rows : rounded.rows; }
 
     StoredRows middle_rows(Index first, Index how_many) const {

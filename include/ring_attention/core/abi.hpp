@@ -41,6 +41,25 @@
 #define RING_ATTENTION_INSTRUCTIONS generic
 #endif
 
+// Whether products of numbers that are kept as bfloat16 are made of pairs of them, by one instruction: where
+// it does twice the work of a multiply-add. On Intel's since Sapphire Rapids it does half (there AMX is for
+// that), and compilers take those without AMX for Cooper Lake. Zen 4 is znver3 to compilers that are older
+// than it.
+#if !defined(RING_ATTENTION_BFLOAT16_PRODUCTS)
+#if defined(__AVX512BF16__) && (defined(__znver3__) || defined(__znver4__) || defined(__znver5__))
+#define RING_ATTENTION_BFLOAT16_PRODUCTS 1
+#else
+#define RING_ATTENTION_BFLOAT16_PRODUCTS 0
+#endif
+#endif
+#if RING_ATTENTION_BFLOAT16_PRODUCTS && defined(__AVX512BF16__)
+#define RING_ATTENTION_PRODUCTS bfloat16
+#elif RING_ATTENTION_BFLOAT16_PRODUCTS
+#define RING_ATTENTION_PRODUCTS like_bfloat16
+#else
+#define RING_ATTENTION_PRODUCTS widened
+#endif
+
 // What Eigen aligns that it allocates, what it aligns in place, and whether it uses vectors.
 #if EIGEN_DEFAULT_ALIGN_BYTES >= 64
 #define RING_ATTENTION_ALLOCATED align64
@@ -83,12 +102,13 @@
 #define RING_ATTENTION_STRINGS strings
 #endif
 
-#define RING_ATTENTION_JOIN_(a, b, c, d, e, f) a##_##b##_##c##_##d##_##e##_##f
-#define RING_ATTENTION_JOIN(a, b, c, d, e, f) RING_ATTENTION_JOIN_(a, b, c, d, e, f)
+#define RING_ATTENTION_JOIN_(a, b, c, d, e, f, g) a##_##b##_##c##_##d##_##e##_##f##_##g
+#define RING_ATTENTION_JOIN(a, b, c, d, e, f, g) RING_ATTENTION_JOIN_(a, b, c, d, e, f, g)
 
 #define RING_ATTENTION_ABI                                                                              \
-    RING_ATTENTION_JOIN(RING_ATTENTION_INSTRUCTIONS, RING_ATTENTION_ALLOCATED, RING_ATTENTION_IN_PLACE, \
-                        RING_ATTENTION_EIGEN, RING_ATTENTION_STANDARD_LIBRARY, RING_ATTENTION_STRINGS)
+    RING_ATTENTION_JOIN(RING_ATTENTION_INSTRUCTIONS, RING_ATTENTION_PRODUCTS, RING_ATTENTION_ALLOCATED, \
+                        RING_ATTENTION_IN_PLACE, RING_ATTENTION_EIGEN, RING_ATTENTION_STANDARD_LIBRARY, \
+                        RING_ATTENTION_STRINGS)
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 

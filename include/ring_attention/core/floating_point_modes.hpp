@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cfenv>
+#include <cstdint>
 
 #include <ring_attention/core/abi.hpp>
 
@@ -35,6 +36,39 @@ class FloatingPointModes {
 #endif
 
     Modes modes_;
+};
+
+/// While it lives, results of this thread that would be subnormal are 0: some processors take a hundred times
+/// as long for those, and where sums of weights are made nobody misses them. Elsewhere than on x86 and 64-bit
+/// ARM it does nothing.
+class FlushToZero {
+  public:
+    FlushToZero() noexcept : before_(control()) { control(before_ | flush); }
+    ~FlushToZero() { control(before_); }
+    FlushToZero(const FlushToZero&) = delete;
+    FlushToZero& operator=(const FlushToZero&) = delete;
+
+  private:
+#if defined(__x86_64__)
+    static constexpr unsigned flush = 1u << 15;
+    static unsigned control() noexcept { return __builtin_ia32_stmxcsr(); }
+    static void control(unsigned bits) noexcept { __builtin_ia32_ldmxcsr(bits); }
+    unsigned before_;
+#elif defined(__aarch64__)
+    static constexpr std::uint64_t flush = 1u << 24;
+    static std::uint64_t control() noexcept {
+        std::uint64_t bits;
+        asm volatile("mrs %0, fpcr" : "=r"(bits));
+        return bits;
+    }
+    static void control(std::uint64_t bits) noexcept { asm volatile("msr fpcr, %0" : : "r"(bits)); }
+    std::uint64_t before_;
+#else
+    static constexpr int flush = 0;
+    static int control() noexcept { return 0; }
+    static void control(int) noexcept {}
+    int before_;
+#endif
 };
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

@@ -142,6 +142,14 @@ inline void read_windows(const ConfigObject& config, Family family, TransformerO
     options.full_attention_first = full->first;
 }
 
+/// Of the token whose embedding has no gradient, -1 where there is none. As in Hugging Face's transformers one
+/// below 0 is counted from the end.
+inline int padding_token_of(const ConfigObject& config, const FamilyDefaults& defaults, int vocabulary) {
+    if (config.is_null("pad_token_id")) return -1;
+    const int token = config.whole("pad_token_id", defaults.padding_token, -vocabulary, vocabulary - 1);
+    return token < 0 && config.has("pad_token_id") ? token + vocabulary : token;
+}
+
 /// What all families but GPT-2 call the same.
 inline TransformerOptions read_sizes(const ConfigObject& config, const FamilyDefaults& defaults) {
     TransformerOptions options;
@@ -150,6 +158,7 @@ inline TransformerOptions read_sizes(const ConfigObject& config, const FamilyDef
     options.ffn_width = config.whole("intermediate_size", defaults.ffn_width);
     options.num_layers = config.whole("num_hidden_layers", defaults.num_layers, 1, 10'000);
     options.num_heads = config.whole("num_attention_heads", defaults.num_heads);
+    options.padding_token = padding_token_of(config, defaults, options.vocabulary);
     return options;
 }
 
@@ -267,9 +276,14 @@ inline TransformerOptions options_of_config(const ConfigObject& config) {
     for (const char* key : {"add_cross_attention", "is_encoder_decoder"}) require_plain(config, key, false);
     if (config.has("pruned_heads") && !config.find("pruned_heads")->empty())
         config.refuse("pruned_heads", "none");
-    if (table.family == Family::gpt2) return read_gpt2(config, table.defaults);
-    if (table.family == Family::bert) return read_bert(config, table.defaults);
-    return read_llama_like(config, table);
+    const TransformerOptions options = table.family == Family::gpt2   ? read_gpt2(config, table.defaults)
+                                       : table.family == Family::bert ? read_bert(config, table.defaults)
+                                                                      : read_llama_like(config, table);
+    // It makes a model of any family see what comes next, or not.
+    if (config.has("is_causal") && config.flag("is_causal", true) != options.causal)
+        config.refuse("is_causal",
+                      std::string(options.causal ? "true" : "false") + ", as the model is without it");
+    return options;
 }
 
 /// The same for the text of a config.json. `path` is its name in messages.

@@ -132,6 +132,8 @@ inline nlohmann::json config_of(const TransformerOptions& given, const FamilyTab
     config["intermediate_size"] = options.ffn_width;
     config["num_hidden_layers"] = options.num_layers;
     config["num_attention_heads"] = options.num_heads;
+    config["pad_token_id"] =
+        given.padding_token >= 0 ? nlohmann::json(given.padding_token) : nlohmann::json(nullptr);
     if (table.family == Family::bert)
         write_bert(config, options, decimal(given.dropout));
     else

@@ -27,9 +27,10 @@ struct PublishedName {
 };
 
 /// What a setting is where config.json does not say it. 0 heads: as many as of queries; 0 width:
-/// hidden_size / heads.
+/// hidden_size / heads; padding token -1: none.
 struct FamilyDefaults {
     int vocabulary, hidden_size, ffn_width, num_layers, num_heads, key_value_heads, head_width;
+    int padding_token = -1;
 };
 
 /// What names of old folders end with, and what the same end is now.
@@ -180,7 +181,7 @@ inline constexpr std::array<FamilyTable, 7> families{{{Family::llama,
                                                        "Gemma2ForCausalLM",
                                                        "model.",
                                                        true,
-                                                       {256'000, 2304, 9216, 26, 8, 4, 256},
+                                                       {256'000, 2304, 9216, 26, 8, 4, 256, 0},
                                                        gemma2_names,
                                                        llama_names,
                                                        llama_ignored},
@@ -198,7 +199,7 @@ inline constexpr std::array<FamilyTable, 7> families{{{Family::llama,
                                                        "BertModel",
                                                        "bert.",
                                                        false,
-                                                       {30'522, 768, 3072, 12, 12, 0, 0},
+                                                       {30'522, 768, 3072, 12, 12, 0, 0, 0},
                                                        {},
                                                        bert_names,
                                                        bert_ignored}}};

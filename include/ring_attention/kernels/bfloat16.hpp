@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -10,8 +11,8 @@
 #include <ring_attention/core/types.hpp>
 #include <ring_attention/kernels/simd.hpp>
 
-// Numbers of half the size of a float, for memory and travel alone: they are widened before anything is
-// computed with them.
+// Numbers of half the size of a float, for memory and travel. They are widened before anything is computed
+// with them, but for products of pairs (bfloat16_pairs.hpp).
 
 RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
@@ -57,6 +58,23 @@ template <Real T>
         __builtin_convertvector(reinterpret_cast<typename Lanes::Floats>(bits), typename Simd<T>::Lanes));
 }
 
+/// One number, as it is or exactly.
+template <Real T>
+T number_as(T number) {
+    return number;
+}
+template <Real T>
+T number_as(Bfloat16 number) {
+    return T(std::bit_cast<float>(std::uint32_t(number.bits) << 16));
+}
+
+/// As of numbers of type T.
+template <Real T>
+bool all_finite(const Bfloat16* x, Index n) {
+    constexpr std::uint16_t exponent = 0x7F80;
+    return std::none_of(x, x + n, [](Bfloat16 number) { return (number.bits & exponent) == exponent; });
+}
+
 /// The bits of the nearest Bfloat16, of two the even one; a NaN stays one.
 [[gnu::always_inline]] inline Bfloat16Lanes<float>::Bits rounded_bits(Simd<float> x) {
     using Bits = Bfloat16Lanes<float>::Bits;
@@ -87,6 +105,14 @@ template <Real T>
 [[gnu::always_inline]] inline void round_to(Simd<T> x, Bfloat16* to) {
     const auto narrow = __builtin_convertvector(rounded_bits(x), typename Bfloat16Lanes<T>::Narrow);
     std::memcpy(to, &narrow, sizeof(narrow));
+}
+
+/// numbers := the nearest that are Bfloat16; whole vectors of them.
+inline void round_in_place(float* numbers, Index count) {
+    for (Index i = 0; i < count; i += Simd<float>::width) {
+        const auto bits = rounded_bits(Simd<float>::load(numbers + i)) << 16;
+        Simd<float>(reinterpret_cast<Bfloat16Lanes<float>::Floats>(bits)).store(numbers + i);
+    }
 }
 
 template <Real T>

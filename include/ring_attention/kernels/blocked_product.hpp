@@ -55,7 +55,7 @@ struct OnAllThreads {
 enum class Workspace { left, right, product, attention, keys, values };
 
 /// Memory that a thread keeps from one product to the next.
-template <Real T, Workspace use>
+template <class T, Workspace use>
 AlignedBuffer<T>& workspace() {
     return of_thread<AlignedBuffer<T>, use>();
 }
@@ -158,6 +158,21 @@ void multiply_block(MatrixView<const T> a, const PackedView<T>& b, MatrixView<T>
     }
 }
 
+/// The same for few rows of a, which make use of a panel of b once: whoever packs it multiplies it, while it is
+/// in the cache.
+template <Real T>
+void multiply_few_rows_of_block(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool add,
+                                const auto& for_all, const TileFinish<T>& finish) {
+    constexpr Index step = 2 * PackedView<T>::panel_cols;
+    for_all(ceil_div(c.cols, step), [&](Index task) {
+        const Index col = task * step, cols = std::min(step, c.cols - col);
+        const MatrixView<T> tile = c.middle_cols(col, cols);
+        multiply_strips<T>(unpacked_strips<T>(a), pack_panels_of<T>(b.middle_cols(col, cols), OnThisThread{}),
+                           tile, add);
+        finish(tile, 0, col);
+    });
+}
+
 /// The same for a b that has not been packed. With few rows of a, packing would cost more than it saves.
 template <Real T>
 void multiply_block(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool add,
@@ -169,6 +184,8 @@ void multiply_block(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> 
         multiply_block<T>(a, unpacked_panels<T>(b.middle_cols(0, col)), c.middle_cols(0, col), add, for_all,
                           finish);
     }
+    if (c.rows <= ProductTile<T>::rows && b.col_stride != 1)
+        return multiply_few_rows_of_block<T>(a, b, c, add, for_all, finish);
     for (Index cols; col < c.cols; col += cols) {
         cols = std::min(ProductBlock<T>::cols, c.cols - col);
         multiply_block<T>(a, pack_panels_of<T>(b.middle_cols(col, cols), for_all), c.middle_cols(col, cols),

@@ -26,7 +26,7 @@ class FiniteRows {
         tame_.resize(rows.rows, rows.cols);
         for (Index i = 0; i < rows.rows; ++i)
             for (Index j = 0; j < rows.cols; ++j) tame_(i, j) = rows(i, j);
-        for (const Index i : wild_) tame_.row(i).setZero();
+        for (const Index i : wild_) std::fill_n(&tame_(i, 0), rows.cols, T{});
         rows_ = view(std::as_const(tame_));
     }
 

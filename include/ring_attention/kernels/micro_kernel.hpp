@@ -8,16 +8,26 @@
 #include <ring_attention/kernels/packing.hpp>
 #include <ring_attention/kernels/simd.hpp>
 
-// c (m,n) = or += a (m,k) b (k,n), k short. Every element of c is one chain of fma over k, then, where it is
+// c (m,n) = or += a (m,k) b (k,n), k short. The elements of a and b are numbers, or few of them that follow
+// one another along k (bfloat16_pairs.hpp). Every element of c is one chain of fma over k, then, where it is
 // added, one addition to c: its bits are the same in a tile of any shape.
 
 RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
+/// The type of the sums of products of elements, and a vector of elements: fma(Lanes, Lanes, Simd<Sum>).
+template <class Element>
+struct ProductElement;
+
+template <Real T>
+struct ProductElement<T> {
+    using Sum = T;
+    using Lanes = Simd<T>;
+};
+
 /// A tile of c that is cut off by the edge, or whose columns are not contiguous, goes through memory.
 template <Real T>
-void write_tile(const T* tile, MatrixView<T> c, bool add) {
-    constexpr Index stride = ProductTile<T>::cols;
+void write_tile(const T* tile, Index stride, MatrixView<T> c, bool add) {
     for (Index i = 0; i < c.rows; ++i)
         for (Index j = 0; j < c.cols; ++j)
             c(i, j) = add ? c(i, j) + tile[i * stride + j] : tile[i * stride + j];
@@ -41,12 +51,12 @@ struct StoreTile {
     [[gnu::always_inline]] void operator()(const Simd<T> (&sum)[rows][vectors]) const {
         constexpr int width = Simd<T>::width;
         if (c.cols < Index(vectors) * width || c.col_stride != 1) {
-            constexpr int stride = ProductTile<T>::cols;
+            constexpr int stride = int(vectors) * width;
             alignas(64) T tile[rows * std::size_t(stride)];
             unrolled<rows>([&](auto i) {
                 unrolled<vectors>([&](auto v) { sum[i][v].store(tile + i * stride + v * width); });
             });
-            write_tile<T>(tile, c, add);
+            write_tile<T>(tile, stride, c, add);
         } else {
             unrolled<rows>([&](auto i) {
                 unrolled<vectors>([&](auto v) {
@@ -62,22 +72,24 @@ struct StoreTile {
 
 /// Makes the sums of a tile in registers, a (rows, k) b (k, vectors * width), and calls finish(sums). Column
 /// p of a begins at a + p * a_col, its rows are a_row apart; row p of b begins at b + p * b_row.
-template <int rows, int vectors, Real T, class Finish>
-void multiply_tile(Index k, const T* a, Index a_row, Index a_col, const T* b, Index b_row,
+template <int rows, int vectors, class Element, class Finish>
+void multiply_tile(Index k, const Element* a, Index a_row, Index a_col, const Element* b, Index b_row,
                    const Finish& finish) {
+    using T = typename ProductElement<Element>::Sum;
+    using Lanes = typename ProductElement<Element>::Lanes;
     constexpr int width = Simd<T>::width;
     Simd<T> sum[std::size_t(rows)][std::size_t(vectors)];
     unrolled<rows>([&](auto i) { unrolled<vectors>([&](auto v) { sum[i][v] = Simd<T>(T(0)); }); });
     // Three rows share a pointer: one each, or one with an offset for every row, would not fit the integer
     // registers.
     constexpr int groups = (rows + 2) / 3;
-    const T* group[std::size_t(groups)];
+    const Element* group[std::size_t(groups)];
     unrolled<groups>([&](auto g) { group[g] = a + 3 * g * a_row; });
     const auto step = [&]() __attribute__((always_inline)) {
-        Simd<T> row[std::size_t(vectors)];
-        unrolled<vectors>([&](auto v) { row[v] = Simd<T>::load(b + v * width); });
+        Lanes row[std::size_t(vectors)];
+        unrolled<vectors>([&](auto v) { row[v] = Lanes::load(b + v * width); });
         unrolled<rows>([&](auto i) {
-            const Simd<T> factor(group[i / 3][i % 3 * a_row]);
+            const Lanes factor(group[i / 3][i % 3 * a_row]);
             unrolled<vectors>([&](auto v) { sum[i][v] = fma(factor, row[v], sum[i][v]); });
         });
         unrolled<groups>([&](auto g) { group[g] += a_col; });
@@ -94,10 +106,10 @@ void multiply_tile(Index k, const T* a, Index a_row, Index a_col, const T* b, In
 }
 
 /// A strip of `rows` rows in tiles: finish.middle_rows(first, count) is what follows a tile.
-template <int vectors, Real T, class Finish>
-void multiply_strip(Index rows, const T* a, Index a_row, Index a_col, const T* b, Index b_row, Index k,
-                    const Finish& finish) {
-    constexpr int tile = ProductTile<T>::rows;
+template <int vectors, class Element, class Finish>
+void multiply_strip(Index rows, const Element* a, Index a_row, Index a_col, const Element* b, Index b_row,
+                    Index k, const Finish& finish) {
+    constexpr int tile = ProductTile<typename ProductElement<Element>::Sum>::rows;
     if (rows >= tile)
         return multiply_tile<tile, vectors>(k, a, a_row, a_col, b, b_row, finish.middle_rows(0, tile));
     Index first = 0;
@@ -115,30 +127,32 @@ void multiply_strip(Index rows, const T* a, Index a_row, Index a_col, const T* b
 
 /// The left factor as the micro-kernel reads it: element (i,p) of strip s at data + s * strip_stride + i *
 /// row_stride + p * col_stride, a strip being ProductTile::rows rows.
-template <Real T>
+template <class Element>
 struct Strips {
-    const T* data;
+    static constexpr Index rows = ProductTile<typename ProductElement<Element>::Sum>::rows;
+
+    const Element* data;
     Index row_stride, col_stride, strip_stride;
 
     /// `row` is a multiple of ProductTile::rows.
     Strips from_row(Index row) const {
-        return {data + row / ProductTile<T>::rows * strip_stride, row_stride, col_stride, strip_stride};
+        return {data + row / rows * strip_stride, row_stride, col_stride, strip_stride};
     }
 };
 
 /// a (m,k) as it lies.
-template <Real T>
-Strips<T> unpacked_strips(MatrixView<const T> a) {
-    return {a.data, a.row_stride, a.col_stride, ProductTile<T>::rows * a.row_stride};
+template <class Element>
+Strips<Element> unpacked_strips(MatrixView<const Element> a) {
+    return {a.data, a.row_stride, a.col_stride, Strips<Element>::rows * a.row_stride};
 }
 
 /// `rows` rows of a by one panel of b. Of the strip of rows [i, last], columns within(i, last) of a are
 /// looked at, and these rows of b.
-template <int vectors, Real T, class Finish>
-void multiply_panel(Index rows, const Strips<T>& a, const T* b, Index b_row, auto&& within,
+template <int vectors, class Element, class Finish>
+void multiply_panel(Index rows, const Strips<Element>& a, const Element* b, Index b_row, auto&& within,
                     const Finish& finish) {
-    constexpr Index tile = ProductTile<T>::rows;
-    const T* strip = a.data;
+    constexpr Index tile = Strips<Element>::rows;
+    const Element* strip = a.data;
     for (Index i = 0; i < rows; i += tile, strip += a.strip_stride) {
         const Index count = std::min(tile, rows - i);
         const IndexRange k = within(i, i + count - 1);
@@ -167,9 +181,31 @@ void multiply_strips_within(const Strips<T>& a, const PackedView<T>& b, MatrixVi
     }
 }
 
+/// The first columns of c, for one row or two, and how many they are. Such a product waits for b to come from
+/// memory: where b has not been packed, four panels are read at a time, which are more lines of each row.
+template <Real T>
+Index multiply_few_rows(const Strips<T>& a, const PackedView<T>& b, MatrixView<T> c, bool add) {
+    constexpr int vectors = 4 * ProductTile<T>::vectors;
+    constexpr Index cols = vectors * Simd<T>::width;
+    if (c.rows > 2 || c.col_stride != 1 || b.panel_stride != b.panel_cols) return 0;
+    Index col = 0;
+    const auto multiply = [&]<int rows>() {
+        for (; col + cols <= c.cols; col += cols)
+            multiply_tile<rows, vectors>(b.rows, a.data, a.row_stride, a.col_stride, b.panel(col), b.row_stride,
+                                         StoreTile<T>{c.middle_cols(col, cols), add});
+    };
+    if (c.rows == 1)
+        multiply.template operator()<1>();
+    else
+        multiply.template operator()<2>();
+    return col;
+}
+
 template <Real T>
 void multiply_strips(const Strips<T>& a, const PackedView<T>& b, MatrixView<T> c, bool add) {
-    multiply_strips_within<T>(a, b, c, add, whole_depth(b.rows));
+    const Index done = multiply_few_rows<T>(a, b, c, add), left = c.cols - done;
+    multiply_strips_within<T>(a, b.middle_cols(done, left), c.middle_cols(done, left), add,
+                              whole_depth(b.rows));
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

@@ -57,6 +57,20 @@ template <Real T>
 #endif
 }
 
+/// Whether a < b in every lane.
+[[gnu::always_inline]] inline bool all_less(Simd<float> a, Simd<float> b) {
+#if defined(__AVX512F__)
+    return _mm512_cmp_ps_mask(a.lanes, b.lanes, _CMP_LT_OQ) == __mmask16(-1);
+#elif defined(__AVX__)
+    return _mm256_movemask_ps(_mm256_cmp_ps(a.lanes, b.lanes, _CMP_LT_OQ)) == 255;
+#else
+    const auto less = a < b;
+    auto all = less[0];
+    for (int i = 1; i < Simd<float>::width; ++i) all &= less[i];
+    return all != 0;
+#endif
+}
+
 template <Real T>
 [[gnu::always_inline]] inline Simd<T> abs(Simd<T> x) {
     using Bits = typename Simd<T>::Bits;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <concepts>
 #include <cstddef>
 
 #include <ring_attention/kernels/vector_math.hpp>
@@ -15,7 +16,24 @@ struct TanhConstants {
                                                     0.0171729982f};
     static constexpr std::array<float, 4> denominator{1285910.273f, 600704.5581f, 33275.49747f, 422.5039887f};
     static constexpr float largest = 8.6f;
+    /// Below `small`, where scores to be capped mostly are, tanh x = x (1 + x^2 of_small(x^2)) too (to
+    /// 1.5e-8), without a division.
+    static constexpr std::array<float, 4> of_small{-0.333331439f, 0.1332587896f, -0.05304549432f, 0.01724149159f};
+    static constexpr float small = 0.5f;
 };
+
+/// near(x) where the lanes are all below `small` in size, else each lane by its own size near(x) or far(x).
+[[gnu::always_inline]] inline Simd<float> by_size(Simd<float> x, auto&& near, auto&& far) {
+    const Simd<float> size = abs(x), small(TanhConstants::small);
+    if (all_less(size, small)) return near(x);
+    return select<float>(size < small, near(x), far(x));
+}
+
+/// height tanh x.
+[[gnu::always_inline]] inline Simd<float> tanh_of_small(Simd<float> x, Simd<float> height) {
+    const Simd<float> square = x * x;
+    return x * height * fma(square, polynomial(square, TanhConstants::of_small), Simd<float>(1.0f));
+}
 
 /// Below this 2^y - 1 is -1.
 inline constexpr double lowest_of_exp2_minus_1 = -128;
@@ -29,11 +47,18 @@ class ScaledTanh<float> {
     using Constants = TanhConstants;
 
   public:
-    explicit ScaledTanh(float height) {
+    explicit ScaledTanh(float height) : height_(height) {
         for (std::size_t i = 0; i < numerator_.size(); ++i) numerator_[i] = height * Constants::numerator[i];
     }
 
     [[gnu::always_inline]] Simd<float> operator()(Simd<float> x) const {
+        return by_size(
+            x, [&](Simd<float> small) { return tanh_of_small(small, height_); },
+            [&](Simd<float> any) { return quotient(any); });
+    }
+
+  private:
+    [[gnu::always_inline]] Simd<float> quotient(Simd<float> x) const {
         // In this order of the arguments a NaN passes through.
         x = min(Simd<float>(Constants::largest), max(Simd<float>(-Constants::largest), x));
         const Simd<float> square = x * x;
@@ -45,7 +70,7 @@ class ScaledTanh<float> {
         return x * polynomial(square, numerator_) / denominator;
     }
 
-  private:
+    float height_;
     std::array<float, Constants::numerator.size()> numerator_;
 };
 
@@ -79,8 +104,21 @@ class ScaledTanh<double> {
 /// The derivative of tanh, 1 - tanh^2 = 4 u / (1 + u)^2 with u = exp(-2 |x|), also where tanh is all but 1.
 template <Real T>
 [[gnu::always_inline]] inline Simd<T> tanh_derivative(Simd<T> x) {
-    const Simd<T> u = exp2_weight(abs(x) * Simd<T>(T(-2.885390081777926814719849))), sum = Simd<T>(T(1)) + u;
-    return Simd<T>(T(4)) * u / (sum * sum);
+    const Simd<T> one(T(1));
+    const auto of_any = [&](Simd<T> any) {
+        const Simd<T> u = exp2_weight(abs(any) * Simd<T>(T(-2.885390081777926814719849))), sum = one + u;
+        return Simd<T>(T(4)) * u / (sum * sum);
+    };
+    if constexpr (std::same_as<T, double>)
+        return of_any(x);
+    else
+        return by_size(
+            x,
+            [&](Simd<T> small) {
+                const Simd<T> value = tanh_of_small(small, one);
+                return fma(-value, value, one);
+            },
+            of_any);
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

@@ -13,6 +13,7 @@ using Token = std::int32_t;
 struct EmbeddingOptions {
     float scale = 0;         ///< which each row is multiplied with; 0: none
     float deviation = 0.5f;  ///< of initial values: of the size of the positional encoding that is added
+    int padding_token = -1;  ///< whose row has no gradient; -1: none
 };
 
 /// Tokens to vectors: a row of a table [Vocabulary, Width] for each, scaled where the options say so. Its
@@ -22,6 +23,7 @@ struct Embedding {
     using Scalar = T;
     static constexpr Index vocabulary = Vocabulary, out_width = Width;
     static constexpr T scale = options.scale == 0 ? T(1) : T(options.scale);
+    static constexpr Index padding_token = options.padding_token;
 
     Matrix<T> table = Matrix<T>::Zero(Vocabulary, Width);
 
@@ -39,12 +41,16 @@ struct Embedding {
         return rows;
     }
 
-    /// Adds to each row of the table the sum over its occurrences, from the first to the last.
+    /// Adds to each row of the table, but for the padding token's, the sum over its occurrences, from the first
+    /// to the last.
     void backward(const Matrix<T>& d_rows, const Cache& cache,
                   const SeatGradients<Embedding>& gradients) const {
         gradients.for_each([&](Embedding& gradient, IndexRange rows) {
             detail::add_rows_to_table(d_rows, rows, scale, gradient.table,
-                                      [&](Index i) { return Index(cache.tokens(i, 0)); });
+                                      [&](Index i) {
+                                          const Index token = cache.tokens(i, 0);
+                                          return token == padding_token ? detail::no_row : token;
+                                      });
         });
     }
 

@@ -5,9 +5,8 @@
 #include <utility>
 
 #include <ring_attention/attention/backward.hpp>
-#include <ring_attention/attention/cached_attention.hpp>
-#include <ring_attention/attention/gather_key_values.hpp>
 #include <ring_attention/attention/options.hpp>
+#include <ring_attention/attention/seat_attention.hpp>
 #include <ring_attention/attention/seat_views.hpp>
 #include <ring_attention/layers/dense.hpp>
 #include <ring_attention/layers/query_key_heads.hpp>
@@ -86,15 +85,16 @@ struct RingAttention {
         }
         place(query, tokens, key_value.views(), pass);
         key_value = stored(std::move(key_value), plan);
-        attend<T>(pass.ring, plan, {tokens, heads_of(std::as_const(query).data(), tokens, pass), terms()},
+        attend<T>(pass.ring, plan,
+                  {tokens, heads_of(std::as_const(query).data(), tokens, pass), terms(),
+                   pass.last_token_only ? 1 : 0},
                   std::as_const(key_value).views(), std::as_const(key_value),
                   {heads_of(merged.data(), tokens, pass),
                    head_by_head(log_sum_exp.data(), tokens, pass.batch, heads, 1),
                    head_by_head(log_sum_exp_rest.data(), tokens, pass.batch, heads, 1)});
         if (pass.stream_memory)
-            detail::gather_key_values(pass.ring, pass.share, plan.heads, key_value,
-                                      pass.stream_memory.template of<T>().next_start(
-                                          plan.heads, window, plan.storage, pass.share.layout().seq_len()));
+            pass.stream_memory.template of<T>().start_next(pass.ring, pass.share, plan.heads, window,
+                                                           key_value);
         if (cache) {
             cache->qkv.input = std::move(x);
             if constexpr (!options.query_key_norm) {
@@ -108,28 +108,31 @@ struct RingAttention {
     }
 
     /// In a stream: the next tokens' queries, and their keys and values together with those before them.
+    /// These are written where they are kept, unless that is rounded, or at several seats.
     Matrix<T> mix(Matrix<T> x, Cache*, const StreamPass<T>& pass) const {
         const TokenPositions& next = pass.share.next;
-        const Share so_far(ChunkLayout(next.first + next.count, 1), 0, 1);
+        const IndexRange positions{next.first, next.count};
+        const Share so_far(ChunkLayout(positions.end(), 1), 0, 1);
         const AttentionPlan plan = plan_for(so_far, pass.batch, nullptr);
-        KeyValueCache<T>& cache = pass.memory.next_cache(plan.heads, window, plan.storage, next);
-        const KeyValues<T> kept{cache.at(next)};
-        constexpr bool rounds = options.storage != Storage::computing;
-        const Index rows_of_heads = pass.batch * key_value_heads * next.count;
-        Matrix<T> exact(rounds ? 2 * rows_of_heads : 0, head_width);  // keys, then values
-        KeyValues<T> key_value = kept;
-        if (rounds) {
-            const auto heads_from = [&](Index row) {
-                return HeadsView<T>::head_by_head(&exact(row, 0), key_value_heads, next.count, head_width);
-            };
-            key_value = {{next, heads_from(0), heads_from(rows_of_heads)}};
-        }
+        const StreamLayout& layout = pass.memory.layout();
+        SeatCaches<T>& caches = pass.memory.next_caches(plan.heads, window, plan.storage, next);
+        const bool apart = plan.storage != Storage::computing || layout.num_seats() > 1;
+        const Index rows_of_heads = apart ? pass.batch * key_value_heads * next.count : 0;
+        Matrix<T> numbers(2 * rows_of_heads, head_width);  // keys, then values
+        const auto heads_from = [&](Index row) {
+            return HeadsView<T>::head_by_head(numbers.data() + row * head_width, key_value_heads, next.count,
+                                              head_width);
+        };
+        const KeyValues<T> key_value = apart
+                                           ? KeyValues<T>{{next, heads_from(0), heads_from(rows_of_heads)}}
+                                           : caches.at(layout, 0, positions);
         Matrix<T> query = project(x, pass, key_value), merged(query.rows(), query_width);
         const List<TokenPositions> tokens = asking_tokens(pass);
         place(query, tokens, key_value, pass);
-        if (rounds) detail::copy_heads<T>({key_value[0]}, kept, plan.heads.batch_key_value_heads());
-        attend_to_cache<T>(plan, terms(), heads_of(std::as_const(query).data(), tokens, pass)[0], tokens[0],
-                           cache.up_to(next), heads_of(merged.data(), tokens, pass)[0]);
+        for (Index seat = 0; apart && seat < caches.seats().count; ++seat)
+            caches.keep(layout, seat, positions, key_value[0]);
+        attend_to_seats<T>(pass.ring, plan, terms(), heads_of(std::as_const(query).data(), tokens, pass)[0],
+                           tokens[0], layout, caches, heads_of(merged.data(), tokens, pass)[0]);
         return merged;
     }
 

@@ -4,16 +4,21 @@
 #include <string>
 #include <vector>
 
-#include <ring_attention/attention/cache.hpp>
+#include <ring_attention/attention/seat_caches.hpp>
 #include <ring_attention/core/error.hpp>
 #include <ring_attention/layers/layer.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
-/// What a stream remembers of its tokens: a cache for each attention layer, in the order in which they ask.
+/// What a rank remembers of the tokens of a stream: caches for each attention layer, in the order in which
+/// they ask, at the seats that the rank has.
 template <class T>
 class StreamMemory {
   public:
+    /// All in one place.
+    StreamMemory() : StreamMemory(1, {0, 1}) {}
+    StreamMemory(Index num_seats, const IndexRange& own_seats) : layout_(num_seats), seats_(own_seats) {}
+
     /// Before each pass: room for so many tokens in all, of which no pass brings more than `portion`.
     void begin_pass(Index room, Index portion) {
         room_ = room;
@@ -21,47 +26,70 @@ class StreamMemory {
         asked_ = 0;
     }
 
-    /// With a place for these tokens. window: of the layer's mask, or 0. Throws Error where it was another
-    /// one before: a wider one would miss what the cache has let go.
-    KeyValueCache<T>& next_cache(const HeadShape& shape, Index window, Storage storage,
-                                 const TokenPositions& next) {
-        KeyValueCache<T>& cache = next_cache(shape, window, storage);
-        cache.make_room(next, room_, portion_);
-        return cache;
+    /// With places for those of the tokens `next` that sit here. window: of the layer's mask, or 0. Throws
+    /// Error where it was another one before: a wider one would miss what the caches have let go.
+    SeatCaches<T>& next_caches(const HeadShape& shape, Index window, Storage storage,
+                               const TokenPositions& next) {
+        SeatCaches<T>& caches = next_caches(shape, window, storage);
+        caches.make_room(layout_, {next.first, next.count}, room_, portion_);
+        return caches;
     }
 
-    /// Of a stream that starts with a whole sequence: the place for what tokens to come see of it.
-    KeyValueView<T> next_start(const HeadShape& shape, Index window, Storage storage, Index seq_len) {
-        return next_cache(shape, window, storage).start_with(seq_len, room_, portion_);
+    /// Of a stream that starts with a whole sequence, of which `own` are this rank's keys and values: keeps
+    /// what tokens to come see of them, at the seats where they are; or of all tokens, where they are to be
+    /// in one place.
+    void start_next(RingReference ring, const Share& share, const HeadShape& shape, Index window,
+                    const KeyValueMessage<T>& own) {
+        SeatCaches<T>& caches = next_caches(shape, window, own.storage());
+        const IndexRange seen = caches.start(layout_, share.layout().seq_len(), room_, portion_);
+        if (layout_.num_seats() == 1)
+            detail::gather_key_values(ring, share, shape, own, caches.at(layout_, 0, seen));
+        else
+            for (Index seat = 0; seat < own.num_seats(); ++seat) caches.keep(layout_, seat, seen, own[seat]);
     }
 
-    /// Forgets all tokens, and keeps the memory; the next is at this position.
-    void forget(Index next_position) {
-        for (KeyValueCache<T>& cache : caches_) cache.forget(next_position);
+    /// Forgets all tokens, and keeps the memory; a document begins at this position.
+    void begin_document(Index position) { begin(StreamLayout(layout_.num_seats(), position)); }
+
+    /// The same, for one that begins with a sequence whose tokens stay at their seats.
+    void begin_with(const ChunkLayout& sequence) {
+        if (layout_.num_seats() == 1)
+            begin_document(0);
+        else
+            begin(StreamLayout(sequence));
     }
+
+    const StreamLayout& layout() const { return layout_; }
 
     Index bytes() const {
         Index sum = 0;
-        for (const KeyValueCache<T>& cache : caches_) sum += cache.bytes();
+        for (const SeatCaches<T>& caches : layers_) sum += caches.bytes();
         return sum;
     }
 
   private:
-    KeyValueCache<T>& next_cache(const HeadShape& shape, Index window, Storage storage) {
-        if (asked_ == caches_.size()) caches_.emplace_back(shape, window, storage);
-        KeyValueCache<T>& cache = caches_[asked_++];
-        if (cache.window() != window)
-            throw Error("the window of an attention layer is " + std::to_string(window) + ", expected " +
-                        std::to_string(cache.window()) + ", as when the stream began");
-        return cache;
+    void begin(const StreamLayout& layout) {
+        layout_ = layout;
+        for (SeatCaches<T>& caches : layers_) caches.forget();
     }
 
-    std::vector<KeyValueCache<T>> caches_;
+    SeatCaches<T>& next_caches(const HeadShape& shape, Index window, Storage storage) {
+        if (asked_ == layers_.size()) layers_.emplace_back(shape, window, storage, seats_);
+        SeatCaches<T>& caches = layers_[asked_++];
+        if (caches.window() != window)
+            throw Error("the window of an attention layer is " + std::to_string(window) + ", expected " +
+                        std::to_string(caches.window()) + ", as when the stream began");
+        return caches;
+    }
+
+    StreamLayout layout_;
+    IndexRange seats_;
+    std::vector<SeatCaches<T>> layers_;
     Index room_ = 0, portion_ = 0;
     std::size_t asked_ = 0;
 };
 
-/// In place of a Share: the next tokens of a stream, all at one seat.
+/// In place of a Share: the next tokens of a stream, which every rank computes, all at one seat.
 struct StreamShare {
     TokenPositions next;
 
@@ -71,9 +99,11 @@ struct StreamShare {
     bool has_last_token(Index) const { return true; }
 };
 
-/// In place of a Pass, where the tokens before these have been seen: inference, without a ring.
+/// In place of a Pass, where the tokens before these have been seen: inference. All ranks of the ring compute
+/// the same, but for attention to the tokens before, of which each sees its own.
 template <class T>
 struct StreamPass {
+    RingReference ring;
     StreamMemory<T>& memory;
     StreamShare share;
     Index batch;

@@ -13,8 +13,10 @@
 
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
+inline constexpr Index no_row = -1;
+
 /// table.row(row_of(i)) += factor times the sum of d_rows.row(i) over those i of `rows` for which this is the
-/// row, from the first to the last.
+/// row, from the first to the last. Those of no_row are left out.
 template <class T>
 void add_rows_to_table(const Matrix<T>& d_rows, IndexRange rows, T factor, Matrix<T>& table,
                        const auto& row_of) {
@@ -25,7 +27,7 @@ void add_rows_to_table(const Matrix<T>& d_rows, IndexRange rows, T factor, Matri
         const Index row = row_of(*next);
         RowVector<T> sum = RowVector<T>::Zero(table.cols());
         for (; next != order.end() && row_of(*next) == row; ++next) sum += d_rows.row(*next);
-        table.row(row) += factor * sum;
+        if (row != no_row) table.row(row) += factor * sum;
     }
 }
 

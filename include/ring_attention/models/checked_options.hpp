@@ -32,6 +32,8 @@ namespace ring_attention::inline RING_ATTENTION_ABI::detail {
     RULE(o.token_types >= 0, options ": token_types must not be negative")                                  \
     RULE(is_factor(o.embedding_scale), options ": embedding_scale must be finite and not negative")         \
     RULE(o.embedding_scale == 0 || o.vocabulary > 0, options ": embedding_scale needs a vocabulary")        \
+    RULE(o.padding_token >= -1 && (o.padding_token == -1 || o.padding_token < o.vocabulary),                \
+         options ": padding_token must be -1 or in the vocabulary")                                         \
     RULE(!o.tied_head || (o.vocabulary > 0 && o.head), options ": tied_head needs a vocabulary and a head") \
     RULE(is_factor(o.final_softcap), options ": final_softcap must be finite and not negative")             \
     RULE(o.final_softcap == 0 || (o.vocabulary > 0 && o.head),                                              \

@@ -109,9 +109,9 @@ struct Model {
                                          cache.batch, share);
     }
 
-    /// For a stream that starts with the sequence x and goes on alone, on every rank: what comes out at its
-    /// last token, [batch, out_width], the same on every rank, which memory_for(seq_len) has then what layers
-    /// leave for tokens to come. It is called when all else has been checked.
+    /// For a stream that starts with the sequence x: what comes out at its last token, [batch, out_width], the
+    /// same on every rank. In memory_for(seq_len) is then what layers leave for tokens to come; it is called
+    /// when all else has been checked.
     Matrix<Scalar> start_stream(const InputTensor& x, RingReference ring, auto&& memory_for) const {
         const Share share = agree(x, {}, {}, ring);
         const Sequences one_document;

@@ -60,10 +60,12 @@ struct WithoutWindow {
 
 /// As a table of tokens is also the kernel of a head: logits of tokens of size 1 have size 1.
 constexpr EmbeddingOptions embedding_options(const TransformerOptions& o) {
-    if (!o.tied_head) return {.scale = o.embedding_scale};
+    EmbeddingOptions options{.scale = o.embedding_scale, .padding_token = o.padding_token};
+    if (!o.tied_head) return options;
     double root = 1;
     for (int i = 0; i < 64; ++i) root = (root + o.hidden_size / root) / 2;
-    return {.scale = o.embedding_scale, .deviation = float(1 / root)};
+    options.deviation = float(1 / root);
+    return options;
 }
 
 /// Trunk and head, which is one of its own or the table of the embedding.

@@ -69,6 +69,7 @@ struct TransformerOptions {
     bool tied_head = false;                ///< the head's kernel is the transpose of the embedding's table
     float final_softcap = 0;               ///< of the logits; 0: none
     Storage storage = Storage::computing;  ///< of keys and values, while they are kept and sent
+    int padding_token = -1;  ///< whose embedding has no gradient (a tied head's kernel has); -1: none
 };
 
 namespace detail {

@@ -41,7 +41,33 @@ inline std::string disagreement(Index rank, const Agreed& on, Index value, Index
     return who + on.name + " " + on.text(value) + ", expected that of rank 0, " + on.text(expected);
 }
 
+/// told: a row a rank, its values of `agreed`. Throws RingError for the first that another rank has than
+/// rank 0.
+inline void require_alike(const auto& told, const List<Agreed>& agreed) {
+    for (Index rank = 1; rank < told.rows(); ++rank)
+        for (Index i = 0; i < told.cols(); ++i)
+            if (told(rank, i) != told(0, i))
+                throw RingError(disagreement(rank, agreed[std::size_t(i)], told(rank, i), told(0, i)));
+}
+
 }  // namespace detail
+
+/// Throws RingError, the same on every rank, where the ranks do not have all of these alike. One hop.
+inline void agree(RingReference ring, const List<Agreed>& on) {
+    if (ring.ranks() == 1) return;
+    const auto row_size = std::size_t(on.size());
+    Matrix<Index> told(ring.ranks(), Index(row_size));
+    const auto row = [&](int rank) { return std::span(&told(rank, 0), row_size); };
+    for (std::size_t i = 0; i < row_size; ++i) row(ring.rank())[i] = on[i].value;
+    HopMessages messages{Channel::collective};
+    for (int rank = 0; rank < ring.ranks(); ++rank) {
+        if (rank == ring.rank()) continue;
+        messages.send(rank, std::as_bytes(row(ring.rank())));
+        messages.receive(rank, std::as_writable_bytes(row(rank)));
+    }
+    ring.start_hop(messages).finish();
+    detail::require_alike(told, on);
+}
 
 /// Finds the whole sequence from what each rank holds. Throws an error that is the same on every rank:
 /// RingError where the ranks do not have alike what they must, ShapeError where the tokens they hold are not
@@ -62,11 +88,7 @@ inline Share agree_on_share(RingReference ring, Index num_chunks, Layout chunk_l
         }
     });
 
-    for (Index rank = 1; rank < told.rows(); ++rank)
-        for (Index i = 1; i < row_size; ++i)
-            if (told(rank, i) != told(0, i))
-                throw RingError(
-                    detail::disagreement(rank, agreed[std::size_t(i - 1)], told(rank, i), told(0, i)));
+    detail::require_alike(told.rightCols(row_size - 1), agreed);
     const ChunkLayout layout(told.col(0).sum(), num_chunks, chunk_layout);
     for (int rank = 0; rank < ring.ranks(); ++rank)
         if (const Share share(layout, rank, ring.ranks()); told(rank, 0) != share.num_tokens())

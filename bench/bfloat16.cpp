@@ -1,0 +1,49 @@
+// What does attention forward gain or cost where keys and values are kept as bfloat16, over its own time in
+// float, and what is the limit on this machine?
+
+#include <vector>
+
+#include <ring_attention/ring_attention.hpp>
+
+#include "flops.hpp"
+#include "inputs.hpp"
+#include "measure.hpp"
+
+namespace ra = ring_attention;
+
+namespace {
+
+/// Runs peaks, float, bfloat16, ... Counters: over_float, the median over the rounds of the ratio of the two
+/// times; pairs_over_fma, that of the flops of products of pairs of bfloat16 to those of fused multiply-adds,
+/// alone: over_float is hardly below its inverse; paired, whether the library makes such products here
+/// (RING_ATTENTION_BFLOAT16_PRODUCTS) or widens.
+void forward(benchmark::State& state) {
+    const ra::Index heads = 8, seq_len = state.range(0), head_dim = state.range(1);
+    const bool causal = state.range(2) != 0;
+    const bench::AttentionInputs in(heads, seq_len, head_dim);
+    const auto seconds_of = [&](ra::Storage storage) {
+        return bench::seconds_per_call(
+            [] { return 0; },
+            [&](int) { return ra::attention(in.q, in.k, in.v, {.causal = causal, .storage = storage}); });
+    };
+    std::vector<double> seconds, over_float, pairs_over_fma;
+    for (auto _ : state) {
+        pairs_over_fma.push_back(bench::pair_peak() / bench::fma_peak());
+        const double of_float = seconds_of(ra::Storage::computing);
+        seconds.push_back(seconds_of(ra::Storage::bfloat16));
+        over_float.push_back(seconds.back() / of_float);
+        state.SetIterationTime(seconds.back());
+    }
+    const double flops = bench::attention_forward_flops(heads, seq_len, head_dim, causal);
+    state.counters["GFLOP/s"] = flops / bench::median(seconds) / 1e9;
+    state.counters["over_float"] = bench::median(over_float);
+    state.counters["pairs_over_fma"] = bench::median(pairs_over_fma);
+    state.counters["paired"] = ra::detail::bfloat16_products;
+}
+
+BENCHMARK(forward)
+    ->ArgNames({"N", "d", "causal"})
+    ->ArgsProduct({{4096}, {64, 128}, {0, 1}})
+    ->Apply(bench::rounds<7>);
+
+}  // namespace

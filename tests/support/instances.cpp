@@ -1,0 +1,2 @@
+#define RING_ATTENTION_TESTS_INSTANCE template
+#include "instances.hpp"
