@@ -6,8 +6,8 @@
 # model, training_step, stream, memory, threads, ring, scaling), which the first line of NAME.cpp asks. The answer goes to
 # bench/results/NAME.json. `of_peak` is the part that was reached of what the core can do, which a loop of fused
 # multiply-adds measures beside the work (fma_peak.hpp); such numbers are medians over rounds. mpi/ has programs for
-# several processes (ring, memory), which mpi/run.sh starts where there is an mpirun. peers/run.sh compares with PyTorch,
-# ONNX Runtime and plain Eigen and takes another ten minutes; where it has run, its numbers are in the pictures too.
+# several processes (ring, memory), which mpi/run.sh starts where there is an mpirun. peers/run.sh compares with OpenVINO,
+# ONNX Runtime, PyTorch and plain Eigen and takes half an hour; where it has run, its numbers are in the pictures too.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,6 +1,6 @@
 """Compares ours with its peers: time in every case, throughput against length, memory. Prints tables, who is the best peer
 of each case, and writes a JSON file; ends with an error where a result differs from ours in float by more than 1e-4 of
-the largest number, with bfloat16 by more than 3e-2. PEERS_THREADS threads (1)."""
+the largest number, with bfloat16 by more than 5e-2. PEERS_THREADS threads (1)."""
 
 import argparse
 import json
@@ -19,7 +19,7 @@ from inputs import random_inputs
 from settings import CLOCK_NAME, THREADS, processor
 from timing import interleaved, median_ratio, seconds_of
 
-TOLERANCES = {"float": 1e-4, "bfloat16": 3e-2}  # of the largest number
+TOLERANCES = {"float": 1e-4, "bfloat16": 5e-2}  # of the largest number
 PICTURED = ("all", "causal", "backward")  # their memory is asked for
 
 
