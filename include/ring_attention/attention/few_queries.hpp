@@ -9,6 +9,7 @@
 
 #include <ring_attention/attention/heads.hpp>
 #include <ring_attention/attention/log_sum_exp.hpp>
+#include <ring_attention/attention/paired_products.hpp>
 #include <ring_attention/attention/partial_attention.hpp>
 #include <ring_attention/attention/scores.hpp>
 #include <ring_attention/attention/tile.hpp>
@@ -71,6 +72,8 @@ class FewQueries {
             T* const to = &query_(row, 0);
             std::fill(std::copy_n(given.row(row), key_width, to), to + padded, T(0));
             multiply_numbers<T>(to, key_width, scores_of_.query_factor());
+            if constexpr (can_pair<T>)  // as the blocks of many queries and backward have them
+                if (rounds_queries<T>(plan)) round_in_place(to, padded);
         }
     }
 

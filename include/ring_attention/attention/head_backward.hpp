@@ -98,14 +98,22 @@ class BackwardQueries {
             const Index begin = std::clamp<Index>(seen.first - tile_key, 0, keys);
             return IndexRange{begin, std::clamp<Index>(seen.end() - tile_key, begin, keys) - begin};
         };
+        // What holds for a query holds for those behind it.
+        const auto first_where = [&](auto&& holds) {
+            Index begin = 0, end = num_queries();
+            while (begin < end) {
+                const Index middle = (begin + end) / 2;
+                holds(middle) ? end = middle : begin = middle + 1;
+            }
+            return begin;
+        };
         const bool all_see_all = of(0).end() == keys && of(num_queries() - 1).first == 0;
         // A strip of keys is seen by neighbours among the queries, and a strip of queries sees neighbours.
         const auto see_key = [&](Index first_key, Index last_key) {
             if (all_see_all) return IndexRange{0, num_queries()};
-            Index begin = 0, end = num_queries();
-            while (begin < end && of(begin).end() <= first_key) ++begin;
-            while (begin < end && of(end - 1).first > last_key) --end;
-            return IndexRange{begin, end - begin};
+            const Index begin = first_where([&](Index query) { return of(query).end() > first_key; }),
+                        end = first_where([&](Index query) { return of(query).first > last_key; });
+            return IndexRange{begin, std::max<Index>(0, end - begin)};
         };
         const auto see_keys = [&](Index first_query, Index last_query) {
             if (all_see_all) return IndexRange{0, keys};

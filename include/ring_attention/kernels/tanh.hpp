@@ -16,17 +16,18 @@ struct TanhConstants {
                                                     0.0171729982f};
     static constexpr std::array<float, 4> denominator{1285910.273f, 600704.5581f, 33275.49747f, 422.5039887f};
     static constexpr float largest = 8.6f;
-    /// Below `small`, where scores to be capped mostly are, tanh x = x (1 + x^2 of_small(x^2)) too (to
+    /// Below `half`, where scores to be capped mostly are, tanh x = x (1 + x^2 of_small(x^2)) too (to
     /// 1.5e-8), without a division.
     static constexpr std::array<float, 4> of_small{-0.333331439f, 0.1332587896f, -0.05304549432f, 0.01724149159f};
-    static constexpr float small = 0.5f;
+    static constexpr float half = 0.5f;
 };
 
-/// near(x) where the lanes are all below `small` in size, else each lane by its own size near(x) or far(x).
-[[gnu::always_inline]] inline Simd<float> by_size(Simd<float> x, auto&& near, auto&& far) {
-    const Simd<float> size = abs(x), small(TanhConstants::small);
-    if (all_less(size, small)) return near(x);
-    return select<float>(size < small, near(x), far(x));
+/// of_small(x) where the lanes are all below `half` in size, else each lane by its own size of_small(x) or
+/// of_any(x).
+[[gnu::always_inline]] inline Simd<float> by_size(Simd<float> x, auto&& of_small, auto&& of_any) {
+    const Simd<float> size = abs(x), half(TanhConstants::half);
+    if (all_less(size, half)) return of_small(x);
+    return select<float>(size < half, of_small(x), of_any(x));
 }
 
 /// height tanh x.
@@ -53,7 +54,7 @@ class ScaledTanh<float> {
 
     [[gnu::always_inline]] Simd<float> operator()(Simd<float> x) const {
         return by_size(
-            x, [&](Simd<float> small) { return tanh_of_small(small, height_); },
+            x, [&](Simd<float> below_half) { return tanh_of_small(below_half, height_); },
             [&](Simd<float> any) { return quotient(any); });
     }
 
@@ -114,8 +115,8 @@ template <Real T>
     else
         return by_size(
             x,
-            [&](Simd<T> small) {
-                const Simd<T> value = tanh_of_small(small, one);
+            [&](Simd<T> below_half) {
+                const Simd<T> value = tanh_of_small(below_half, one);
                 return fma(-value, value, one);
             },
             of_any);
