@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-
 #include <sys/mman.h>
 
 #include <ring_attention/ring_attention.hpp>
@@ -64,9 +63,7 @@ class Ours {
         if (o.keys_kept != 0) kept_.emplace(q_, k_, v_, options_, ring_);
     }
 
-    void forward() {
-        result_ = kept_ ? kept_->attend(q_, v_, ring_) : ra::attention(q_, k_, v_, options_);
-    }
+    void forward() { result_ = kept_ ? kept_->attend(q_, v_, ring_) : ra::attention(q_, k_, v_, options_); }
 
     void backward() { gradient_ = ra::attention_backward(d_output_, q_, k_, v_, result_, options_); }
 

@@ -117,8 +117,8 @@ inline void prepare_folder(const std::filesystem::path& out) {
     ra::require_writable(out / "model.safetensors");
 }
 
-/// What can be lost comes first; then the digest or, when a signal has ended the training, where the model is.
-/// All ranks call it, and throw alike where the weights are not finite: then the folder has what it had.
+/// What can be lost comes first; then the digest or, when a signal has ended the training, where the model
+/// is. All ranks call it, and throw alike where the weights are not finite: then the folder has what it had.
 /// Returns the exit code.
 inline int end_training(const TrainArguments& arguments, const Model& model, ra::RingReference ring,
                         std::int64_t steps, int signal) {

@@ -66,7 +66,8 @@ class Interruption {
     inline static std::atomic<std::int64_t> first_at_{0};  // 0: none has come
     inline static std::atomic<int> signal_{0};
     inline static std::atomic<const char*> line_when_saved_{nullptr};  // null: there is something to save
-    static_assert(std::atomic<std::int64_t>::is_always_lock_free && std::atomic<const char*>::is_always_lock_free);
+    static_assert(std::atomic<std::int64_t>::is_always_lock_free &&
+                  std::atomic<const char*>::is_always_lock_free);
 };
 
 }  // namespace ring_lm

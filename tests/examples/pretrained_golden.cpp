@@ -1,8 +1,8 @@
 // pretrained_golden unpack GOLDEN FOLDER: a model of the golden files as the folder in which it would be
 // published, and what it was run on beside it, input.safetensors. pretrained_golden inputs FOLDER: inputs
 // that do not fit the model of that folder, and texts to train on. pretrained_golden overflow MODEL FOLDER:
-// the model with weights that are finite and so large that a gradient is not. pretrained_golden compare GOLDEN OUTPUT
-// [GRADIENTS]: whether what a program wrote is what the golden file says.
+// the model with weights that are finite and so large that a gradient is not. pretrained_golden compare
+// GOLDEN OUTPUT [GRADIENTS]: whether what a program wrote is what the golden file says.
 
 #include <algorithm>
 #include <cmath>

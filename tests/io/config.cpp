@@ -112,7 +112,8 @@ TEST_CASE("the token whose embedding has no gradient") {
     CHECK(options_of("llama").padding_token == -1);
     CHECK(options_of("llama", R"("pad_token_id": 2)").padding_token == 2);
     CHECK(options_of("llama", R"("pad_token_id": -1, "vocab_size": 7)").padding_token == 6);
-    CHECK(options_of("gpt2", R"("pad_token_id": 2)").padding_token == -1);  // transformers' has a gradient too
+    CHECK(options_of("gpt2", R"("pad_token_id": 2)").padding_token ==
+          -1);  // transformers' has a gradient too
     check_refused("llama", R"("pad_token_id": 7, "vocab_size": 7)", "pad_token_id is 7");
     // Models that differ in it are one model: what it gives is the same.
     CHECK(ra::detail::differences(options_of("bert"), options_of("bert", R"("pad_token_id": null)")).empty());
@@ -232,7 +233,8 @@ TEST_CASE("models and settings that the library has not are refused by name") {
     check_refused("bert", R"("position_embedding_type": "relative_key")",
                   "position_embedding_type is \"relative_key\", expected \"absolute\"");
     for (const std::string family : {"llama", "mistral", "qwen2", "qwen3", "gemma2", "gpt2"}) {
-        check_refused(family, R"("is_causal": false, "num_attention_heads": 32)", "is_causal is false, expected true");
+        check_refused(family, R"("is_causal": false, "num_attention_heads": 32)",
+                      "is_causal is false, expected true");
         CHECK(options_of(family, R"("is_causal": true, "num_attention_heads": 32)").causal);
     }
     check_refused("bert", R"("is_causal": true)", "is_causal is true, expected false");

@@ -122,7 +122,9 @@ template <class T>
 struct ScoreFunctionOf {
     OwnScore own;
 
-    T value(T score, const ra::ScorePlace& at) const { return own(score, at.batch, at.head, at.query, at.key); }
+    T value(T score, const ra::ScorePlace& at) const {
+        return own(score, at.batch, at.head, at.query, at.key);
+    }
     T derivative(T score, const ra::ScorePlace& at) const {
         return own.derivative(score, at.batch, at.head, at.query, at.key);
     }

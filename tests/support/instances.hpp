@@ -4,8 +4,8 @@
 #include <ring_attention/attention/operator.hpp>
 #include <ring_attention/kernels/product.hpp>
 
-// Attention and the product of matrices are compiled once, in instances.cpp, and not again in each program that
-// includes this: that takes most of the time. Who chooses other products than the rest defines
+// Attention and the product of matrices are compiled once, in instances.cpp, and not again in each program
+// that includes this: that takes most of the time. Who chooses other products than the rest defines
 // RING_ATTENTION_TESTS_OWN_INSTANCES, for those are other functions.
 
 #ifndef RING_ATTENTION_TESTS_OWN_INSTANCES

@@ -152,15 +152,15 @@ class BackwardMeeting {
   private:
     void for_each_seat_pair(auto&& f) const {
         for (const HopPhase phase : visit_.phases)
-            for_each_pair(
-                phase, Index(own_.queries.tokens.size()), Index(visitors_.size()),
-                [&](Index query_seat, Index key_seat) {
-                    if (!sees_(query_seat, key_seat)) return;
-                    const TokenPositions &queries = own_.queries.tokens[std::size_t(query_seat)],
-                                         &keys = visitors_[std::size_t(key_seat)].tokens;
-                    f(query_seat, key_seat,
-                      BlockPairs{ceil_div(queries.count, Block::queries), ceil_div(keys.count, keys_of_block_)});
-                });
+            for_each_pair(phase, Index(own_.queries.tokens.size()), Index(visitors_.size()),
+                          [&](Index query_seat, Index key_seat) {
+                              if (!sees_(query_seat, key_seat)) return;
+                              const TokenPositions &queries = own_.queries.tokens[std::size_t(query_seat)],
+                                                   &keys = visitors_[std::size_t(key_seat)].tokens;
+                              f(query_seat, key_seat,
+                                BlockPairs{ceil_div(queries.count, Block::queries),
+                                           ceil_div(keys.count, keys_of_block_)});
+                          });
     }
 
     /// The query heads of a key-value head in rising order.

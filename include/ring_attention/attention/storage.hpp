@@ -5,10 +5,10 @@
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// As what numbers keys and values are kept and sent. They are rounded before attention sees any of them, on
-/// every rank alike; sums are of the computing type, as are the gradients, which are those of the rounded keys
-/// and values. Where RING_ATTENTION_BFLOAT16_PRODUCTS is 1 (core/abi.hpp), forward in float rounds queries and
-/// weights to bfloat16 too, for products by an instruction of the processor (keys of an even width); else
-/// nothing but keys and values is rounded.
+/// every rank alike; sums are of the computing type, as are the gradients, which are those of the rounded
+/// keys and values. Where RING_ATTENTION_BFLOAT16_PRODUCTS is 1 (core/abi.hpp), forward in float rounds
+/// queries and weights to bfloat16 too, for products by an instruction of the processor (keys of an even
+/// width); else nothing but keys and values is rounded.
 enum class Storage {
     computing,  ///< as they are
     bfloat16,   ///< of 2 bytes, with the range of a float and 8 bits of precision

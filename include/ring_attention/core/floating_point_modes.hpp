@@ -51,8 +51,12 @@ class FlushToZero {
   private:
 #if defined(__x86_64__)
     static constexpr unsigned flush = 1u << 15;
-    static unsigned control() noexcept { return __builtin_ia32_stmxcsr(); }
-    static void control(unsigned bits) noexcept { __builtin_ia32_ldmxcsr(bits); }
+    static unsigned control() noexcept {
+        return __builtin_ia32_stmxcsr();
+    }
+    static void control(unsigned bits) noexcept {
+        __builtin_ia32_ldmxcsr(bits);
+    }
     unsigned before_;
 #elif defined(__aarch64__)
     static constexpr std::uint64_t flush = 1u << 24;
@@ -61,11 +65,15 @@ class FlushToZero {
         asm volatile("mrs %0, fpcr" : "=r"(bits));
         return bits;
     }
-    static void control(std::uint64_t bits) noexcept { asm volatile("msr fpcr, %0" : : "r"(bits)); }
+    static void control(std::uint64_t bits) noexcept {
+        asm volatile("msr fpcr, %0" : : "r"(bits));
+    }
     std::uint64_t before_;
 #else
     static constexpr int flush = 0;
-    static int control() noexcept { return 0; }
+    static int control() noexcept {
+        return 0;
+    }
     static void control(int) noexcept {}
     int before_;
 #endif

@@ -142,8 +142,8 @@ inline void read_windows(const ConfigObject& config, Family family, TransformerO
     options.full_attention_first = full->first;
 }
 
-/// Of the token whose embedding has no gradient, -1 where there is none. As in Hugging Face's transformers one
-/// below 0 is counted from the end.
+/// Of the token whose embedding has no gradient, -1 where there is none. As in Hugging Face's transformers
+/// one below 0 is counted from the end.
 inline int padding_token_of(const ConfigObject& config, const FamilyDefaults& defaults, int vocabulary) {
     if (config.is_null("pad_token_id")) return -1;
     const int token = config.whole("pad_token_id", defaults.padding_token, -vocabulary, vocabulary - 1);

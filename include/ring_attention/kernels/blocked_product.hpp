@@ -158,8 +158,8 @@ void multiply_block(MatrixView<const T> a, const PackedView<T>& b, MatrixView<T>
     }
 }
 
-/// The same for few rows of a, which make use of a panel of b once: whoever packs it multiplies it, while it is
-/// in the cache.
+/// The same for few rows of a, which make use of a panel of b once: whoever packs it multiplies it, while it
+/// is in the cache.
 template <Real T>
 void multiply_few_rows_of_block(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool add,
                                 const auto& for_all, const TileFinish<T>& finish) {

@@ -191,8 +191,8 @@ Index multiply_few_rows(const Strips<T>& a, const PackedView<T>& b, MatrixView<T
     Index col = 0;
     const auto multiply = [&]<int rows>() {
         for (; col + cols <= c.cols; col += cols)
-            multiply_tile<rows, vectors>(b.rows, a.data, a.row_stride, a.col_stride, b.panel(col), b.row_stride,
-                                         StoreTile<T>{c.middle_cols(col, cols), add});
+            multiply_tile<rows, vectors>(b.rows, a.data, a.row_stride, a.col_stride, b.panel(col),
+                                         b.row_stride, StoreTile<T>{c.middle_cols(col, cols), add});
     };
     if (c.rows == 1)
         multiply.template operator()<1>();

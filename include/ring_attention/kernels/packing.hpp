@@ -70,15 +70,15 @@ template <int distance, Real T>
     }
 }
 
-/// to[p * stride + i] = from[i * spacing + p] for i < lanes and p < count: the edge of a matrix. Long code, kept out of the way of the usual.
+/// to[p * stride + i] = from[i * spacing + p] for i < lanes and p < count: the edge of a matrix. Long code,
+/// kept out of the way of the usual.
 template <Real T>
 [[gnu::noinline]] void pack_transposed_edge(const T* from, Index spacing, Index lanes, Index count, T* to,
                                             Index stride) {
     constexpr int width = Simd<T>::width;
     std::array<Simd<T>, std::size_t(width)> rows;
-    unrolled<width>([&](auto i) {
-        rows[i] = i >= lanes ? Simd<T>(T(0)) : load_partial(from + i * spacing, count);
-    });
+    unrolled<width>(
+        [&](auto i) { rows[i] = i >= lanes ? Simd<T>(T(0)) : load_partial(from + i * spacing, count); });
     transpose<width / 2, T>(rows);
     unrolled<width>([&](auto p) {
         if (p < count) store_partial(rows[p], to + p * stride, lanes);
@@ -89,8 +89,7 @@ template <Real T>
 template <Real T>
 void pack_transposed(const T* from, Index spacing, Index lanes, Index count, T* to, Index stride) {
     constexpr int width = Simd<T>::width;
-    if (lanes < width || count < width)
-        return pack_transposed_edge(from, spacing, lanes, count, to, stride);
+    if (lanes < width || count < width) return pack_transposed_edge(from, spacing, lanes, count, to, stride);
     std::array<Simd<T>, std::size_t(width)> rows;
     unrolled<width>([&](auto i) { rows[i] = Simd<T>::load(from + i * spacing); });
     transpose<width / 2, T>(rows);

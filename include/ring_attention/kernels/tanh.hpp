@@ -18,7 +18,8 @@ struct TanhConstants {
     static constexpr float largest = 8.6f;
     /// Below `half`, where scores to be capped mostly are, tanh x = x (1 + x^2 of_small(x^2)) too (to
     /// 1.5e-8), without a division.
-    static constexpr std::array<float, 4> of_small{-0.333331439f, 0.1332587896f, -0.05304549432f, 0.01724149159f};
+    static constexpr std::array<float, 4> of_small{-0.333331439f, 0.1332587896f, -0.05304549432f,
+                                                   0.01724149159f};
     static constexpr float half = 0.5f;
 };
 

@@ -41,16 +41,15 @@ struct Embedding {
         return rows;
     }
 
-    /// Adds to each row of the table, but for the padding token's, the sum over its occurrences, from the first
-    /// to the last.
+    /// Adds to each row of the table, but for the padding token's, the sum over its occurrences, from the
+    /// first to the last.
     void backward(const Matrix<T>& d_rows, const Cache& cache,
                   const SeatGradients<Embedding>& gradients) const {
         gradients.for_each([&](Embedding& gradient, IndexRange rows) {
-            detail::add_rows_to_table(d_rows, rows, scale, gradient.table,
-                                      [&](Index i) {
-                                          const Index token = cache.tokens(i, 0);
-                                          return token == padding_token ? detail::no_row : token;
-                                      });
+            detail::add_rows_to_table(d_rows, rows, scale, gradient.table, [&](Index i) {
+                const Index token = cache.tokens(i, 0);
+                return token == padding_token ? detail::no_row : token;
+            });
         });
     }
 

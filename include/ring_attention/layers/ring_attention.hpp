@@ -123,9 +123,8 @@ struct RingAttention {
             return HeadsView<T>::head_by_head(numbers.data() + row * head_width, key_value_heads, next.count,
                                               head_width);
         };
-        const KeyValues<T> key_value = apart
-                                           ? KeyValues<T>{{next, heads_from(0), heads_from(rows_of_heads)}}
-                                           : caches.at(layout, 0, positions);
+        const KeyValues<T> key_value = apart ? KeyValues<T>{{next, heads_from(0), heads_from(rows_of_heads)}}
+                                             : caches.at(layout, 0, positions);
         Matrix<T> query = project(x, pass, key_value), merged(query.rows(), query_width);
         const List<TokenPositions> tokens = asking_tokens(pass);
         place(query, tokens, key_value, pass);

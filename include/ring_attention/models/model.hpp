@@ -109,14 +109,14 @@ struct Model {
                                          cache.batch, share);
     }
 
-    /// For a stream that starts with the sequence x: what comes out at its last token, [batch, out_width], the
-    /// same on every rank. In memory_for(seq_len) is then what layers leave for tokens to come; it is called
-    /// when all else has been checked.
+    /// For a stream that starts with the sequence x: what comes out at its last token, [batch, out_width],
+    /// the same on every rank. In memory_for(seq_len) is then what layers leave for tokens to come; it is
+    /// called when all else has been checked.
     Matrix<Scalar> start_stream(const InputTensor& x, RingReference ring, auto&& memory_for) const {
         const Share share = agree(x, {}, {}, ring);
         const Sequences one_document;
-        const Pass pass{ring, share, x.dimension(0), {}, 0, true, &one_document,
-                        memory_for(share.layout().seq_len())};
+        const Pass pass{ring, share, x.dimension(0), {},
+                        0,    true,  &one_document,  memory_for(share.layout().seq_len())};
         const Matrix<Scalar> rows = body.forward(Doors::enter(x, share), nullptr, pass);
         const bool all = rows.rows() == pass.batch * share.num_tokens();
         return pool_last(all ? pass.last_rows(rows) : rows, pass.batch, out_width, ring);
