@@ -9,6 +9,7 @@
 
 #include <doctest/doctest.h>
 
+#include <ring_attention/core/floating_point_modes.hpp>
 #include <ring_attention/core/parallel.hpp>
 
 #if defined(__SSE2__)
@@ -81,6 +82,22 @@ TEST_CASE("floating-point modes: what is too small is 0 on all threads or on non
         check_all_alike();
         CHECK(compute() == usual);
     }
+}
+#endif
+
+#if defined(__x86_64__) || defined(__aarch64__)
+TEST_CASE("FlushToZero: while it lives subnormal results are 0, and then as before") {
+    const volatile float small = std::numeric_limits<float>::min(), half = 0.5f;
+    const auto product = [&] {
+        const volatile float result = small * half;
+        return float(result);
+    };
+    CHECK(product() > 0);
+    {
+        const ra::detail::FlushToZero flush_to_zero;
+        CHECK(product() == 0);
+    }
+    CHECK(product() > 0);
 }
 #endif
 
