@@ -12,8 +12,8 @@ void attend_to_cache(const AttentionPlan& plan, const ScoreTerms<T>& terms, cons
                      const HeadsView<T>& output) {
     RowVector<T> numbers(plan.heads.batch_heads() * tokens.count);
     const auto log_sum_exp = HeadsView<T>::head_by_head(numbers.data(), plan.heads.heads, tokens.count, 1);
-    attend<T>(LocalRing(), plan, {{tokens}, {query}, terms, tokens.count}, {cached}, {},
-              {{output}, {log_sum_exp}});
+    detail::attend_as<T>(tokens.count, LocalRing(), plan, {{tokens}, {query}, terms}, {cached}, {},
+                         {{output}, {log_sum_exp}});
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -142,18 +142,25 @@ void attend_in_pieces(RingReference ring, const AttentionPlan& plan, const SeatQ
                         });
 }
 
+/// num_queries: by how many, on all ranks together, it is judged whether they are few.
+template <class T>
+void attend_as(Index num_queries, RingReference ring, const AttentionPlan& plan,
+               const SeatQueries<T>& queries, const KeyValues<const T>& key_value,
+               const KeyValueMessage<T>& sent, const SeatAttention<T>& result) {
+    const auto way = are_few<T>(num_queries, plan) ? attend_in_pieces<T> : attend_in_tiles<T>;
+    way(ring, plan, queries, key_value, sent, result);
+}
+
 }  // namespace detail
 
 /// The queries of this rank's seats attend to the keys and values of all; `sent` are its own, as they travel
-/// (not needed on a ring of one rank).
+/// (not needed on a ring of one rank). Some of a sequence's queries alone have the bits that they have among
+/// all.
 template <class T>
 void attend(RingReference ring, const AttentionPlan& plan, const SeatQueries<T>& queries,
             const KeyValues<const T>& key_value, const KeyValueMessage<T>& sent,
             const SeatAttention<T>& result) {
-    const Index asking = queries.asking > 0 ? queries.asking : plan.queries.layout().seq_len();
-    const auto way =
-        detail::are_few<T>(asking, plan) ? detail::attend_in_pieces<T> : detail::attend_in_tiles<T>;
-    way(ring, plan, queries, key_value, sent, result);
+    detail::attend_as<T>(plan.queries.layout().seq_len(), ring, plan, queries, key_value, sent, result);
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -11,7 +11,6 @@ struct SeatQueries {
     List<TokenPositions> tokens;
     SeatHeads<const T> query;
     ScoreTerms<T> terms{};
-    Index asking = 0;  ///< how many tokens these are on all ranks together; 0: all of the plan's
 };
 
 /// What the queries get from the whole ring.

@@ -85,9 +85,7 @@ struct RingAttention {
         }
         place(query, tokens, key_value.views(), pass);
         key_value = stored(std::move(key_value), plan);
-        attend<T>(pass.ring, plan,
-                  {tokens, heads_of(std::as_const(query).data(), tokens, pass), terms(),
-                   pass.last_token_only ? 1 : 0},
+        attend<T>(pass.ring, plan, {tokens, heads_of(std::as_const(query).data(), tokens, pass), terms()},
                   std::as_const(key_value).views(), std::as_const(key_value),
                   {heads_of(merged.data(), tokens, pass),
                    head_by_head(log_sum_exp.data(), tokens, pass.batch, heads, 1),
