@@ -122,7 +122,7 @@ fi
 for file in late/loss.csv trace.json; do
     rm -rf late
     "$ring_lm" train --data text.txt --out late "${small[@]}" --steps 30 --report-every 1 --trace trace.json >out.txt 2>err.txt &
-    until [[ $(wc -l <out.txt) -gt 1 ]] 2>/dev/null || ! kill -0 $! 2>/dev/null; do sleep 0.02; done
+    until grep -q 'step 2/' out.txt 2>/dev/null || ! kill -0 $! 2>/dev/null; do sleep 0.02; done
     rm -f $file && mkdir $file
     wait $!
     judged $? $file "training when $file has become a folder"
