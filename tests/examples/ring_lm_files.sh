@@ -120,7 +120,8 @@ fi
 
 # What can no longer be written after a while is told when the weights are saved.
 for file in late/loss.csv trace.json; do
-    rm -rf late
+    rm -rf late trace.json
+    : >out.txt  # what the one before reported is not to be read
     "$ring_lm" train --data text.txt --out late "${small[@]}" --steps 30 --report-every 1 --trace trace.json >out.txt 2>err.txt &
     until grep -q 'step 2/' out.txt 2>/dev/null || ! kill -0 $! 2>/dev/null; do sleep 0.02; done
     rm -f $file && mkdir $file

@@ -13,6 +13,7 @@ endless=(train --data text.txt --context 32 --batch 2 --steps 1000000)
 
 # start COMMAND...: in the background, until it reports for the first time
 start() {
+    : >out.txt  # what the one before reported is not to be read
     "$@" >out.txt 2>err.txt &
     job=$!
     until grep -q 'step 3/' out.txt 2>/dev/null || ! kill -0 $job 2>/dev/null; do sleep 0.05; done
@@ -65,6 +66,7 @@ if [[ ${#mpirun[@]} -eq 0 ]]; then
     [[ $code -eq 143 ]] || broken "SIGTERM after SIGHUP: exit code $code"
 
     # A step takes seconds: the second signal does not wait for it.
+    : >out.txt
     "$ring_lm" train --data long.txt --out twice --context 4096 --batch 16 --steps 9 >out.txt 2>err.txt &
     job=$!
     until [[ -s out.txt ]]; do sleep 0.05; done
@@ -96,7 +98,7 @@ else
         [[ $code -eq 143 ]] || broken "SIGTERM to rank $rank: exit code $code"
         saved rank$rank "SIGTERM to rank $rank"
     done
-    # mpirun tells all ranks. (Open MPI's kills them a second later, which is short for a busy machine.)
+    # mpirun tells all ranks. Open MPI's kills them a second later, which is short for a busy machine.
     export OMPI_MCA_odls_base_sigkill_timeout=5
     start "${mpirun[@]}" -n 3 "$ring_lm" "${endless[@]}" --out mpirun --report-every 3
     kill -INT $job
