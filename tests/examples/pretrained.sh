@@ -81,6 +81,7 @@ start() {
     local ranks=$1
     shift
     launched_on "$ranks"
+    : >out.txt  # what the one before reported is not to be read
     "${launch[@]}" "$program" "${train[@]}" --steps 1000000 --report-every 3 --data text.safetensors "$@" >out.txt 2>err.txt &
     job=$!
     until grep -q "step 3/" out.txt || ! kill -0 $job 2>/dev/null; do sleep 0.05; done
