@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <doctest/doctest.h>
 
-#include <ring_attention/attention/cache.hpp>
 #include <ring_attention/attention/cached_attention.hpp>
 #include <ring_attention/attention/operator.hpp>
+#include <ring_attention/attention/seat_caches.hpp>
 
 #include "support/compare.hpp"
 #include "support/tensors.hpp"
@@ -46,12 +47,14 @@ void check_portions(const ra::HeadShape& heads, const ra::AttentionOptions& opti
     const ra::AttentionPlan plan = ra::plan_of<T>(options, share, share, heads);
     ra::ScoreTerms<T> terms;
     if (!sinks.empty()) terms.sinks = sinks.data();
-    ra::KeyValueCache<T> cache(heads, options.window);
+    const ra::StreamLayout one_seat(1);
+    ra::SeatCaches<T> caches(heads, options.window, ra::Storage::computing, {0, 1});
     ra::TokenPositions next;
     for (const Index size : sizes) {
         next = {next.first + next.count, size};
-        cache.make_room(next, next.first + size, *std::max_element(sizes.begin(), sizes.end()));
-        const auto keep = cache.at(next);
+        const ra::IndexRange positions{next.first, size};
+        caches.make_room(one_seat, positions, positions.end(), *std::max_element(sizes.begin(), sizes.end()));
+        const auto keep = caches.at(one_seat, 0, positions)[0];
         const auto copy_rows = [&](auto&& from, auto&& to) {
             for (Index i = 0; i < size; ++i) std::copy_n(&from(i, 0), from.cols, &to(i, 0));
         };
@@ -60,8 +63,10 @@ void check_portions(const ra::HeadShape& heads, const ra::AttentionOptions& opti
             copy_rows(at(value.data(), heads.key_value_heads, heads.value_width, next)(head),
                       keep.value(head));
         }
+        const ra::IndexRange seen = caches.seen_by(one_seat, next.first, positions.end());
         ra::attend_to_cache<T>(plan, terms, at(query.data(), heads.heads, heads.key_width, next), next,
-                               cache.up_to(next), at(output.data(), heads.heads, heads.value_width, next));
+                               std::as_const(caches).at(one_seat, 0, seen)[0],
+                               at(output.data(), heads.heads, heads.value_width, next));
     }
     REQUIRE(next.first + next.count == seq_len);
     CHECK(compare::largest_difference(output, expected) < (std::is_same_v<T, float> ? 1e-5 : 5e-14));

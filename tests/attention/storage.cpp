@@ -12,9 +12,9 @@
 
 #include <doctest/doctest.h>
 
-#include <ring_attention/attention/cache.hpp>
 #include <ring_attention/attention/cached_attention.hpp>
 #include <ring_attention/attention/operator.hpp>
+#include <ring_attention/attention/seat_caches.hpp>
 #include <ring_attention/attention/traffic.hpp>
 #include <ring_attention/ring/thread/thread_ring.hpp>
 
@@ -126,21 +126,24 @@ TEST_CASE("storage: a cache of bfloat16 takes 2 bytes a number, and has the bits
         /// What comes of a cache to which these are given, and its bytes.
         const auto outputs = [&](ra::Storage storage, const ra::Tensor<float, 4>& keys,
                                  const ra::Tensor<float, 4>& values) {
-            ra::KeyValueCache<float> cache(heads, window, storage);
+            const ra::StreamLayout one_seat(1);
+            ra::SeatCaches<float> caches(heads, window, storage, {0, 1});
             ra::Tensor<float, 4> output(heads.batch, heads.heads, seq_len, heads.value_width);
             for (Index first = 0, count; first < seq_len; first += count) {
                 count = std::min(first < 3 ? 1 : portion, seq_len - first);
                 const ra::TokenPositions next{first, count};
-                cache.make_room(next, first + count, portion);
+                const ra::IndexRange positions{first, count};
+                caches.make_room(one_seat, positions, first + count, portion);
                 const ra::KeyValueView<const float> given{
                     next, at(keys.data(), heads.key_value_heads, heads.key_width, next),
                     at(values.data(), heads.key_value_heads, heads.value_width, next)};
-                ra::detail::copy_heads<float>({given}, {cache.at(next)}, heads.batch_key_value_heads());
+                caches.keep(one_seat, 0, positions, given);
+                const ra::IndexRange seen = caches.seen_by(one_seat, first, first + count);
                 ra::attend_to_cache<float>(plan, {}, at(query.data(), heads.heads, heads.key_width, next),
-                                           next, cache.up_to(next),
+                                           next, std::as_const(caches).at(one_seat, 0, seen)[0],
                                            at(output.data(), heads.heads, heads.value_width, next));
             }
-            return std::pair(output, cache.bytes());
+            return std::pair(output, caches.bytes());
         };
         const auto [stored, bytes] = outputs(bfloat16, key, value);
         const auto [expected, plain_bytes] = outputs(ra::Storage::computing, rounded_key, rounded_value);

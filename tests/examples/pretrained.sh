@@ -76,15 +76,10 @@ awk "BEGIN { exit !($(loss again.txt 6) < $(loss train0.txt 6)) }" || die "train
 
 # ---- train: what ends it early
 
-# start RANKS ARGUMENT...: an endless training in the background, until it reports
-start() {
-    local ranks=$1
-    shift
-    launched_on "$ranks"
-    : >out.txt  # what the one before reported is not to be read
-    "${launch[@]}" "$program" "${train[@]}" --steps 1000000 --report-every 3 --data text.safetensors "$@" >out.txt 2>err.txt &
-    job=$!
-    until grep -q "step 3/" out.txt || ! kill -0 $job 2>/dev/null; do sleep 0.05; done
+# start_on RANKS ARGUMENT...: an endless training, until it reports
+start_on() {
+    launched_on "$1"
+    start "${launch[@]}" "$program" "${train[@]}" --steps 1000000 --report-every 3 --data text.safetensors "${@:2}"
 }
 
 # saved SIGNAL FOLDER: it ends, and the model that it says is there goes on
@@ -99,12 +94,12 @@ saved() {
 }
 
 for signal in INT TERM HUP; do
-    start 0 --out $signal
+    start_on 0 --out $signal
     kill -$signal $job
     saved $signal $signal
 done
 if [[ ${#mpirun[@]} -gt 0 ]]; then
-    start 3 --out rank1
+    start_on 3 --out rank1
     kill -TERM "$(pgrep -P $job -f report-every | sed -n 2p)"
     saved TERM rank1
 fi

@@ -34,6 +34,14 @@ refuses() {
     [[ ! -s out.txt ]] || broken "'$*' writes on stdout: $(head -n 1 out.txt)"
 }
 
+# start COMMAND...: a training in the background, $job, until it reports its third step
+start() {
+    : >out.txt  # what the one before reported is not to be read
+    "$@" >out.txt 2>err.txt &
+    job=$!
+    until grep -q 'step 3/' out.txt || ! kill -0 $job 2>/dev/null; do sleep 0.05; done
+}
+
 # all_kept PROMISE: the end
 all_kept() {
     [[ $failures -eq 0 ]] || exit 1

@@ -11,14 +11,6 @@ export RING_ATTENTION_NUM_THREADS=1
 for i in $(seq 700); do cat text.txt; done >long.txt
 endless=(train --data text.txt --context 32 --batch 2 --steps 1000000)
 
-# start COMMAND...: in the background, until it reports for the first time
-start() {
-    : >out.txt  # what the one before reported is not to be read
-    "$@" >out.txt 2>err.txt &
-    job=$!
-    until grep -q 'step 3/' out.txt 2>/dev/null || ! kill -0 $job 2>/dev/null; do sleep 0.05; done
-}
-
 # ended WITHIN: the exit code of what was started, which must end so soon, in seconds
 ended() {
     local begin=$SECONDS

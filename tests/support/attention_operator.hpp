@@ -3,12 +3,14 @@
 // The random cases given to the library: the one place that knows how the operator is called.
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <set>
 #include <vector>
 
 #include <ring_attention/attention/operator.hpp>
 #include <ring_attention/ring/local_ring.hpp>
+#include <ring_attention/ring/thread/thread_ring.hpp>
 #include <ring_attention/sequence/scatter.hpp>
 
 #include "attention_random.hpp"
@@ -166,6 +168,16 @@ bool has_the_bits_of(const Results<T>& alone, const RandomAttention<T>& c, auto&
     const ra::Share queries = share(c.problem.query_len), keys = share(c.problem.key_len);
     const Results<T> own = results_of(c, part_of(operands_of(c), queries, keys), ring, storage);
     return same_bits(own, part_of(alone, queries, keys));
+}
+
+/// The same of every rank of a ring of so many threads.
+template <class T>
+bool all_ranks_have_the_bits_of(const Results<T>& alone, const RandomAttention<T>& c, int ranks,
+                                ra::Storage storage) {
+    std::atomic<int> same = 0;
+    ra::ThreadRing::run(ranks,
+                        [&](ra::ThreadRing& ring) { same += has_the_bits_of(alone, c, ring, storage); });
+    return same == ranks;
 }
 
 /// All of the case on one rank.

@@ -10,27 +10,17 @@
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// Keys and values of one attention layer, kept for the tokens to come: for each key-value head of each batch
-/// entry a run of rows. Where the mask has a window, those that no token to come sees make room for others.
-/// With Storage::bfloat16 they are kept rounded, and who writes them writes them so.
+/// entry a run of rows. Positions are any numbers that count the tokens of this cache. With Storage::bfloat16
+/// they are kept rounded, and who writes them writes them so.
 template <class T>
 class KeyValueCache {
   public:
-    /// window: a token sees itself and the window - 1 tokens before it; 0: all.
-    explicit KeyValueCache(const HeadShape& shape, Index window = 0, Storage storage = Storage::computing)
-        : shape_(shape), window_(window), storage_(storage) {}
+    explicit KeyValueCache(const HeadShape& shape, Storage storage = Storage::computing)
+        : shape_(shape), storage_(storage) {}
 
-    /// A place for the tokens `next`, at most `portion`; what they see of those before them stays. There is
-    /// room for `room` tokens in all, or with a window for it and a portion, where that is less. Throws
-    /// std::bad_alloc where there is not so much memory, and changes nothing.
-    void make_room(const TokenPositions& next, Index room, Index portion) {
-        const Index held = next.first - first_;
-        if (window_ > 0) room = std::min(room, window_ - 1 + portion);
-        make_room_behind(window_ > 0 ? std::min(held, window_ - 1) : held, next, room);
-    }
-
-    /// The same where of the tokens before `next` the last `kept` are to stay, whatever the window, and where
-    /// positions may be any numbers that count the tokens of this cache.
-    void make_room_behind(Index kept, const TokenPositions& next, Index room) {
+    /// A place for the tokens `next`; of those before them the last `kept` stay. There is room for `room`
+    /// tokens in all, or more. Throws std::bad_alloc where there is not so much memory, and changes nothing.
+    void make_room(Index kept, const TokenPositions& next, Index room) {
         const Index held = next.first - first_;
         room = std::max(std::max(room, room_), kept + next.count);
         if (room == room_ && held + next.count <= room_) return;
@@ -47,13 +37,6 @@ class KeyValueCache {
     KeyValueView<T> at(const TokenPositions& tokens) { return view<T>(*this, tokens); }
     KeyValueView<const T> at(const TokenPositions& tokens) const { return view<const T>(*this, tokens); }
 
-    /// All tokens that are kept, up to the last of these.
-    KeyValueView<const T> up_to(const TokenPositions& tokens) const {
-        return view<const T>(*this, {first_, tokens.first + tokens.count - first_});
-    }
-
-    Index window() const { return window_; }
-    Storage storage() const { return storage_; }
     Index bytes() const { return numbers_.bytes() + rounded_.bytes(); }
 
   private:
@@ -116,7 +99,6 @@ class KeyValueCache {
     }
 
     HeadShape shape_;
-    Index window_;
     Storage storage_;
     Index first_ = 0;  // position of the first token that is kept
     Index room_ = 0;   // tokens

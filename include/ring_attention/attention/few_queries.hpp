@@ -78,12 +78,12 @@ class FewQueries {
     }
 
     /// Which keys of a chunk some of the rows see: in one run, with those between.
-    static IndexRange seen_by_some(const Mask& mask, Index batch, const TokenPositions& queries,
-                                   const TokenPositions& keys) {
+    static IndexRange keys_seen(const Mask& mask, Index batch, const TokenPositions& queries,
+                                const TokenPositions& keys) {
         std::array<IndexRange, std::size_t(max_rows)> of_tokens;
         const auto seen = std::span(of_tokens).first(std::size_t(queries.count));
         find_seen(mask, batch, queries, 1, 0, keys, seen);
-        return {seen.front().first, std::max<Index>(0, seen.back().end() - seen.front().first)};
+        return seen_by_some(seen.front(), seen.back());
     }
 
     /// The attention to a piece of a chunk; keys (N, D) and values (N, Dv) are the chunk's.
@@ -119,8 +119,7 @@ class FewQueries {
                         end = std::clamp(of_row.end(), first, piece.keys.end());
             of_row = {first - piece.keys.first + piece.offset, end - first};
         }
-        any_ = {seen.front().first, std::max<Index>(0, seen.back().end() - seen.front().first)};
-        all_ = {seen.back().first, std::max<Index>(0, seen.front().end() - seen.back().first)};
+        any_ = seen_by_some(seen.front(), seen.back()), all_ = seen_by_all(seen.front(), seen.back());
     }
 
     /// What else the scores are to become, a tile of keys after the other.
@@ -190,7 +189,7 @@ class FewQueries {
             if (key == whole.first && whole.count > 0) key = whole.end();
             if (key == any_.end()) break;
             const Number* const value = &values(key - any_.first, 0);
-            if (all_finite<T>(value, values.cols)) continue;
+            if (all_finite(value, values.cols)) continue;
             add_up_to(key);
             add_wild(key, value, output);
             ++done;

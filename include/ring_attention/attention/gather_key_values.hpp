@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include <ring_attention/attention/message.hpp>
-#include <ring_attention/ring/ring_reference.hpp>
+#include <ring_attention/ring/exchange_with_all.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
@@ -38,14 +38,12 @@ void gather_key_values(RingReference ring, const Share& share, const HeadShape& 
     copy(own);
     List<KeyValueMessage<T>> of_others;
     of_others.reserve(std::size_t(ring.ranks() - 1));
-    HopMessages messages{Channel::collective};
-    for (int hops = 1; hops < ring.ranks(); ++hops) {
-        const int before = ring.ranks() - hops;  // so many hops on is as many hops back
-        of_others.push_back({share.of_neighbour(before), shape, own.storage()});
-        messages.send((ring.rank() + hops) % ring.ranks(), own.bytes());
-        messages.receive((ring.rank() + before) % ring.ranks(), of_others.back().bytes());
-    }
-    ring.start_hop(messages).finish();
+    for (int hops = 1; hops < ring.ranks(); ++hops)
+        of_others.push_back({share.of_neighbour(hops), shape, own.storage()});
+    exchange_with_all(ring, Channel::collective, own.bytes(), [&](int rank) {
+        const int hops = (rank + ring.ranks() - ring.rank()) % ring.ranks();
+        return of_others[std::size_t(hops - 1)].bytes();
+    });
     for (const KeyValueMessage<T>& other : of_others) copy(other);
 }
 

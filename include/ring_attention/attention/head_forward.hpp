@@ -169,8 +169,7 @@ class QueryBlock {
 
     /// All keys of the chunk that some rows see lie in there.
     IndexRange hull(Index first, Index count) const {
-        const Index begin = seen_[std::size_t(first)].first;
-        return {begin, std::max<Index>(0, seen_[std::size_t(first + count - 1)].end() - begin)};
+        return seen_by_some(seen_[std::size_t(first)], seen_[std::size_t(first + count - 1)]);
     }
 
     /// Keys and values that all queries are to meet next.

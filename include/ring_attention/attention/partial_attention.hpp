@@ -3,6 +3,7 @@
 #include <limits>
 #include <type_traits>
 
+#include <ring_attention/attention/heads.hpp>
 #include <ring_attention/attention/log_sum_exp.hpp>
 #include <ring_attention/core/types.hpp>
 #include <ring_attention/kernels/vector_math.hpp>
@@ -42,6 +43,13 @@ struct PartialAttention {
         if (sink == -std::numeric_limits<T>::infinity()) return;
         maximum(row) = base2_scale(sink);
         sum(row) = T(1);
+    }
+
+    /// The same for all rows, those of the key-value head number `batch_head`, as GroupRows has them. sinks:
+    /// one a query head, or none.
+    void set_sinks(const T* sinks, Index batch_head, const HeadShape& shape) const {
+        for (Index row = 0; sinks && row < rows; ++row)
+            set_sink(row, sinks[(batch_head * shape.group() + row % shape.group()) % shape.heads]);
     }
 
     /// After all keys: the mean of the values, (Dv), and the logarithm of the scores' sum. A query that has

@@ -6,8 +6,10 @@
 #include <utility>
 
 #include <ring_attention/attention/cached_attention.hpp>
+#include <ring_attention/attention/key_pieces.hpp>
 #include <ring_attention/attention/partial_attention.hpp>
 #include <ring_attention/attention/seat_caches.hpp>
+#include <ring_attention/ring/exchange_with_all.hpp>
 #include <ring_attention/ring/ring_reference.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
@@ -95,61 +97,24 @@ void attend_to_runs_in_tiles(const TokenQueries<T>& asking, const List<KeyValues
     });
 }
 
-/// The same for few queries: a piece of keys is a task, and those of a seat are merged in the order of the
-/// keys.
+/// The same for few queries: what they get from the keys of a seat is merged in the order of the keys.
 template <class T>
 void attend_to_runs_in_pieces(const TokenQueries<T>& asking, const List<KeyValues<const T>>& kept,
                               SeatPartials<T>& partials) {
-    struct Piece {
-        Index i, batch_head;
-        const KeyValueView<const T>& run;
-        KeyPiece keys;
-    };
-    const AttentionPlan& plan = asking.plan;
-    const Index heads = plan.heads.batch_key_value_heads();
-    List<Piece> pieces;
-    List<Index> ends;  // of each seat and head
+    const List<TokenPositions> tokens{asking.tokens};
+    const SeatHeads<const T> query{asking.query};
+    const Index heads = asking.plan.heads.batch_key_value_heads();
+    KeyPieces<T> pieces(asking.plan, asking.terms, tokens, query);
     for (Index i = 0; i < partials.count(); ++i)
         for (Index head = 0; head < heads; ++head) {
-            for (const KeyValueView<const T>& run : kept[std::size_t(i)])
-                KeyPiece::for_each(run.tokens,
-                                   FewQueries<T>::seen_by_some(plan.mask, head / plan.heads.key_value_heads,
-                                                               asking.tokens, run.tokens),
-                                   [&](const KeyPiece& keys) {
-                                       pieces.push_back({i, head, run, keys});
-                                   });
-            ends.push_back(Index(pieces.size()));
+            pieces.begin_block(0, head);
+            for (const KeyValueView<const T>& run : kept[std::size_t(i)]) pieces.add(run);
         }
-    const Index rows = asking.tokens.count * plan.heads.group(),
-                size = PartialAttention<T>::size(rows, plan.heads.value_width);
-    const Buffer<T> memory(Index(pieces.size()) * size);
-    const auto part = [&](Index number) {
-        return PartialAttention<T>{memory.data() + number * size, rows, plan.heads.value_width};
-    };
-    parallel_for(Index(pieces.size()), [&](Index number) {
-        const auto& [i, head, run, keys] = pieces[std::size_t(number)];
-        FewQueries<T>(plan, asking.terms, 0, head, asking.query, asking.tokens)
-            .attend(run.key_rows(head), run.value_rows(head), run.tokens, keys, part(number));
-    });
-    parallel_for_in_runs(Index(ends.size()), 8, [&](Index number) {
-        const PartialAttention<T> sum = partials(number / heads, number % heads);
+    pieces.attend([&](Index block, Index, Index head) {
+        const PartialAttention<T> sum = partials(block / heads, head);
         sum.set_empty();
-        for (Index i = number > 0 ? ends[std::size_t(number - 1)] : 0; i < ends[std::size_t(number)]; ++i)
-            merge<T>(sum, part(i));
+        pieces.merge_into(sum, block);
     });
-}
-
-/// Brings to every rank what the others have.
-template <class T>
-void exchange_partials(RingReference ring, List<SeatPartials<T>>& of_ranks) {
-    HopMessages messages{Channel::key_value};
-    for (int hops = 1; hops < ring.ranks(); ++hops) {
-        const int to = (ring.rank() + hops) % ring.ranks(),
-                  from = (ring.rank() + ring.ranks() - hops) % ring.ranks();
-        messages.send(to, of_ranks[std::size_t(ring.rank())].bytes());
-        messages.receive(from, of_ranks[std::size_t(from)].bytes());
-    }
-    if (!messages.outgoing.empty() || !messages.incoming.empty()) ring.start_hop(messages).finish();
 }
 
 /// Merges the partial attentions of all seats, in their order.
@@ -162,8 +127,7 @@ void merge_seats(List<SeatPartials<T>>& of_ranks, const TokenQueries<T>& asking,
     parallel_for_in_runs(shape.batch_key_value_heads(), ceil_div(8, rows), [&](Index batch_head) {
         const PartialAttention<T> sum{memory.data() + batch_head * size, rows, shape.value_width};
         sum.set_empty();
-        for (Index row = 0; asking.terms.sinks && row < rows; ++row)
-            sum.set_sink(row, asking.terms.sinks[(batch_head * group + row % group) % shape.heads]);
+        sum.set_sinks(asking.terms.sinks, batch_head, shape);
         for (SeatPartials<T>& partials : of_ranks)
             for (Index i = 0; i < partials.count(); ++i) merge<T>(sum, partials(i, batch_head));
         const GroupRows<T> outputs = output.group_rows(batch_head, group);
@@ -197,7 +161,8 @@ void attend_to_seats(RingReference ring, const AttentionPlan& plan, const ScoreT
         detail::attend_to_runs_in_pieces<T>(asking, kept, own);
     else
         detail::attend_to_runs_in_tiles<T>(asking, kept, own);
-    detail::exchange_partials<T>(ring, of_ranks);
+    exchange_with_all(ring, Channel::key_value, own.bytes(),
+                      [&](int rank) { return of_ranks[std::size_t(rank)].bytes(); });
     detail::merge_seats<T>(of_ranks, asking, output);
 }
 

@@ -20,7 +20,7 @@ class SeatCaches {
         : heads_(shape.batch_key_value_heads()),
           window_(window),
           seats_(seats),
-          caches_(std::size_t(seats.count), KeyValueCache<T>(shape, 0, storage)) {}
+          caches_(std::size_t(seats.count), KeyValueCache<T>(shape, storage)) {}
 
     /// Places for those of the tokens `next`, at most `portion`, that sit here; what they see of those before
     /// them stays. There is room for a document of `room` tokens, or with a window for it and a portion,
@@ -28,9 +28,8 @@ class SeatCaches {
     void make_room(const StreamLayout& layout, const IndexRange& next, Index room, Index portion) {
         const IndexRange before = seen_by(layout, next.first, next.first);
         for (Index i = 0; i < seats_.count; ++i)
-            caches_[std::size_t(i)].make_room_behind(layout.count(seats_.first + i, before),
-                                                     numbers(layout, i, next),
-                                                     room_at(layout, i, room, portion));
+            caches_[std::size_t(i)].make_room(layout.count(seats_.first + i, before),
+                                              numbers(layout, i, next), room_at(layout, i, room, portion));
     }
 
     /// Forgets all tokens, for a document that begins with [0, seq_len), and makes room for those that tokens
@@ -40,7 +39,7 @@ class SeatCaches {
         for (Index i = 0; i < seats_.count; ++i) {
             const TokenPositions places = numbers(layout, i, seen);
             caches_[std::size_t(i)].forget(places.first);
-            caches_[std::size_t(i)].make_room_behind(0, places, room_at(layout, i, room, portion));
+            caches_[std::size_t(i)].make_room(0, places, room_at(layout, i, room, portion));
         }
         return seen;
     }

@@ -24,6 +24,15 @@ struct AttentionTile {
     static constexpr Index keys = ProductTile<T>::rows * (112 / ProductTile<T>::rows);
 };
 
+/// Of queries of which the first and the last see these keys, no end falling from one to the next: what holds
+/// all that some of them see, and what all see.
+inline IndexRange seen_by_some(const IndexRange& first, const IndexRange& last) {
+    return {first.first, std::max<Index>(0, last.end() - first.first)};
+}
+inline IndexRange seen_by_all(const IndexRange& first, const IndexRange& last) {
+    return {last.first, std::max<Index>(0, first.end() - last.first)};
+}
+
 /// Which keys of a chunk the rows from `first_row` on see, a token's rows (a group of heads) alike. Neither
 /// end falls from one row to the next, so where the first and the last see the same, all do.
 inline void find_seen(const Mask& mask, Index batch, const TokenPositions& queries, Index group,
@@ -59,8 +68,7 @@ struct VisibleKeys {
             return IndexRange{first, std::clamp<Index>(indices.end() - first_key, first, num_keys) - first};
         };
         const IndexRange first = seen(queries.front()), last = seen(queries.back());
-        any = {first.first, std::max<Index>(0, last.end() - first.first)};
-        all = {last.first, std::max<Index>(0, first.end() - last.first)};
+        any = seen_by_some(first, last), all = seen_by_all(first, last);
         if (all == any) return;
         begin.fill(T(any.first));
         end.fill(T(any.end()));

@@ -41,7 +41,7 @@ inline std::ptrdiff_t product_of_sizes(std::ptrdiff_t a, std::ptrdiff_t b) {
 inline constexpr std::size_t large_page = std::size_t(2) << 20;
 
 /// Asks the system to hold so many bytes in pages of 2 MiB, before anything is written to them. Memory that
-/// is read from end to end again and again comes a quarter sooner where few pages have to be looked up.
+/// is read from end to end again and again comes sooner where few pages have to be looked up.
 inline void ask_for_large_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_t size) noexcept {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     const auto address = reinterpret_cast<std::uintptr_t>(data);

@@ -68,9 +68,7 @@ T number_as(Bfloat16 number) {
     return T(std::bit_cast<float>(std::uint32_t(number.bits) << 16));
 }
 
-/// As of numbers of type T.
-template <Real T>
-bool all_finite(const Bfloat16* x, Index n) {
+inline bool all_finite(const Bfloat16* x, Index n) {
     constexpr std::uint16_t exponent = 0x7F80;
     return std::none_of(x, x + n, [](Bfloat16 number) { return (number.bits & exponent) == exponent; });
 }

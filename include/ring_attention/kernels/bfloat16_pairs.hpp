@@ -105,9 +105,5 @@ inline MatrixView<const Bfloat16Pair> pairs_of_rows(const MatrixView<const Bfloa
             1};
 }
 
-inline bool all_finite(const Bfloat16* x, Index n) {
-    return all_finite<float>(x, n);
-}
-
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail
 RING_ATTENTION_PRECISE_END

@@ -184,7 +184,7 @@ void multiply_strips_within(const Strips<T>& a, const PackedView<T>& b, MatrixVi
 /// The first columns of c, for one row or two, and how many they are. Such a product waits for b to come from
 /// memory: where b has not been packed, four panels are read at a time, which are more lines of each row.
 template <Real T>
-Index multiply_few_rows(const Strips<T>& a, const PackedView<T>& b, MatrixView<T> c, bool add) {
+Index multiply_four_panels(const Strips<T>& a, const PackedView<T>& b, MatrixView<T> c, bool add) {
     constexpr int vectors = 4 * ProductTile<T>::vectors;
     constexpr Index cols = vectors * Simd<T>::width;
     if (c.rows > 2 || c.col_stride != 1 || b.panel_stride != b.panel_cols) return 0;
@@ -203,7 +203,7 @@ Index multiply_few_rows(const Strips<T>& a, const PackedView<T>& b, MatrixView<T
 
 template <Real T>
 void multiply_strips(const Strips<T>& a, const PackedView<T>& b, MatrixView<T> c, bool add) {
-    const Index done = multiply_few_rows<T>(a, b, c, add), left = c.cols - done;
+    const Index done = multiply_four_panels<T>(a, b, c, add), left = c.cols - done;
     multiply_strips_within<T>(a, b.middle_cols(done, left), c.middle_cols(done, left), add,
                               whole_depth(b.rows));
 }

@@ -7,6 +7,7 @@
 #include <ring_attention/core/fingerprint.hpp>
 #include <ring_attention/core/memory.hpp>
 #include <ring_attention/core/types.hpp>
+#include <ring_attention/ring/exchange_with_all.hpp>
 #include <ring_attention/ring/ring_reference.hpp>
 #include <ring_attention/sequence/share.hpp>
 
@@ -59,13 +60,8 @@ inline void agree(RingReference ring, const List<Agreed>& on) {
     Matrix<Index> told(ring.ranks(), Index(row_size));
     const auto row = [&](int rank) { return std::span(&told(rank, 0), row_size); };
     for (std::size_t i = 0; i < row_size; ++i) row(ring.rank())[i] = on[i].value;
-    HopMessages messages{Channel::collective};
-    for (int rank = 0; rank < ring.ranks(); ++rank) {
-        if (rank == ring.rank()) continue;
-        messages.send(rank, std::as_bytes(row(ring.rank())));
-        messages.receive(rank, std::as_writable_bytes(row(rank)));
-    }
-    ring.start_hop(messages).finish();
+    exchange_with_all(ring, Channel::collective, std::as_bytes(row(ring.rank())),
+                      [&](int rank) { return std::as_writable_bytes(row(rank)); });
     detail::require_alike(told, on);
 }
 
