@@ -3,7 +3,6 @@
 // other way.)
 
 #define RING_ATTENTION_BFLOAT16_PRODUCTS 0
-#define RING_ATTENTION_TESTS_OWN_INSTANCES
 
 #include <algorithm>
 #include <cstdint>

@@ -2,7 +2,6 @@
 // is not finite.
 
 #define RING_ATTENTION_BFLOAT16_PRODUCTS 1
-#define RING_ATTENTION_TESTS_OWN_INSTANCES
 
 #include <cmath>
 #include <cstdint>

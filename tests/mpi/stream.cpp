@@ -12,6 +12,7 @@
 
 #include "support/compare.hpp"
 #include "support/error_message.hpp"
+#include "support/instances.hpp"
 #include "support/mpi_case.hpp"
 #include "support/tensors.hpp"
 

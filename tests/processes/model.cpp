@@ -16,6 +16,7 @@
 #endif
 
 #include "processes/ends.hpp"
+#include "support/instances.hpp"
 
 namespace ra = ring_attention;
 using processes::child_ends_well;

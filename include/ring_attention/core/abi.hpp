@@ -45,12 +45,13 @@
 // it does twice the work of a multiply-add. On Intel's since Sapphire Rapids it does half (there AMX is for
 // that), and compilers take those without AMX for Cooper Lake. Zen 4 is znver3 to compilers that are older
 // than it.
-#if !defined(RING_ATTENTION_BFLOAT16_PRODUCTS)
 #if defined(__AVX512BF16__) && (defined(__znver3__) || defined(__znver4__) || defined(__znver5__))
-#define RING_ATTENTION_BFLOAT16_PRODUCTS 1
+#define RING_ATTENTION_BFLOAT16_PRODUCTS_DEFAULT 1
 #else
-#define RING_ATTENTION_BFLOAT16_PRODUCTS 0
+#define RING_ATTENTION_BFLOAT16_PRODUCTS_DEFAULT 0
 #endif
+#if !defined(RING_ATTENTION_BFLOAT16_PRODUCTS)
+#define RING_ATTENTION_BFLOAT16_PRODUCTS RING_ATTENTION_BFLOAT16_PRODUCTS_DEFAULT
 #endif
 #if RING_ATTENTION_BFLOAT16_PRODUCTS && defined(__AVX512BF16__)
 #define RING_ATTENTION_PRODUCTS bfloat16
