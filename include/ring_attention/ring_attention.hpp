@@ -6,7 +6,9 @@
 #include <ring_attention/attention/work.hpp>
 #include <ring_attention/core/digest.hpp>
 #include <ring_attention/io/weights.hpp>
+#include <ring_attention/layers/gelu.hpp>
 #include <ring_attention/layers/sequential.hpp>
+#include <ring_attention/layers/shifted_rows.hpp>
 #include <ring_attention/models/build.hpp>
 #include <ring_attention/models/stream.hpp>
 #include <ring_attention/ring/thread/thread_ring.hpp>
