@@ -121,11 +121,9 @@ fi
 # What can no longer be written after a while is told when the weights are saved.
 for file in late/loss.csv trace.json; do
     rm -rf late trace.json
-    : >out.txt  # what the one before reported is not to be read
-    "$ring_lm" train --data text.txt --out late "${small[@]}" --steps 100 --report-every 1 --trace trace.json >out.txt 2>err.txt &
-    until grep -q 'step 2/' out.txt 2>/dev/null || ! kill -0 $! 2>/dev/null; do sleep 0.02; done
+    start "$ring_lm" train --data text.txt --out late "${small[@]}" --steps 100 --report-every 1 --trace trace.json
     until rm -f $file && mkdir $file 2>/dev/null; do :; done  # each report makes the file anew
-    wait $!
+    wait $job
     judged $? $file "training when $file has become a folder"
     [[ -s late/weights.safetensors ]] || broken "the weights are lost with $file"
 done
