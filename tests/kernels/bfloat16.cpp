@@ -16,8 +16,8 @@
 namespace {
 
 namespace ra = ring_attention;
+using ra::Bfloat16;
 using ra::Index;
-using ra::detail::Bfloat16;
 
 /// By its definition: sign, exponent and 7 bits behind the point.
 double value_of(std::uint16_t bits) {
@@ -59,7 +59,8 @@ std::vector<Bfloat16> rounded(const std::vector<T>& numbers) {
 
 std::vector<Bfloat16> every_pattern() {
     std::vector<Bfloat16> all;
-    for (std::uint32_t bits = 0; bits < 0x10000; ++bits) all.push_back({std::uint16_t(bits)});
+    for (std::uint32_t bits = 0; bits < 0x10000; ++bits)
+        all.push_back(Bfloat16::from_bits(std::uint16_t(bits)));
     return all;
 }
 
@@ -70,12 +71,13 @@ std::vector<T> widened(const std::vector<Bfloat16>& numbers) {
     return to;
 }
 
-/// Does not stop at the first that is wrong, nor tell of each.
+/// Together and one by one. Does not stop at the first that is wrong, nor tell of each.
 template <class T>
 void check_nearest(const std::vector<T>& numbers) {
     const std::vector<Bfloat16> given = rounded(numbers);
     int wrong = 0;
     for (std::size_t i = 0; i < numbers.size(); ++i) {
+        wrong += Bfloat16(double(numbers[i])) != given[i] && !std::isnan(numbers[i]);
         if (std::isnan(numbers[i])) {
             wrong += !std::isnan(value_of(given[i].bits));
             continue;
@@ -96,6 +98,7 @@ TEST_CASE_TEMPLATE("bfloat16: all 65536 patterns widen to what they mean, and ro
     int wrong = 0;
     for (std::size_t i = 0; i < all.size(); ++i) {
         const double expected = value_of(all[i].bits);
+        wrong += std::bit_cast<std::uint32_t>(float(all[i])) != std::uint32_t(all[i].bits) << 16;
         if (std::isnan(expected))
             wrong += !std::isnan(wide[i]) || !std::isnan(value_of(back[i].bits));
         else
@@ -138,12 +141,12 @@ TEST_CASE_TEMPLATE("bfloat16: numbers of any bits round to the nearest", T, floa
 TEST_CASE_TEMPLATE("bfloat16: so many numbers are written and no more", T, float, double) {
     for (Index count = 0; count <= 40; ++count) {
         std::vector<T> numbers(std::size_t(count), T(1.5));
-        std::vector<Bfloat16> narrow(std::size_t(count) + 1, Bfloat16{7});
+        std::vector<Bfloat16> narrow(std::size_t(count) + 1, Bfloat16::from_bits(7));
         ra::detail::round_numbers(numbers.data(), count, narrow.data());
         std::vector<T> wide(std::size_t(count) + 1, T(7));
         ra::detail::widen_numbers(narrow.data(), count, wide.data());
         CAPTURE(count);
-        CHECK(narrow.back() == Bfloat16{7});
+        CHECK(narrow.back() == Bfloat16::from_bits(7));
         CHECK(wide.back() == T(7));
         wide.pop_back();
         CHECK(wide == numbers);

@@ -17,8 +17,8 @@
 namespace {
 
 namespace ra = ring_attention;
+using ra::Bfloat16;
 using ra::Index;
-using ra::detail::Bfloat16;
 using ra::detail::Bfloat16Pair;
 using ra::detail::Bfloat16Pairs;
 using ra::detail::MatrixView;
@@ -80,7 +80,7 @@ TEST_CASE("pairs of bfloat16: what a row lacks is 0") {
     ra::detail::pair_rows(row.data(), nullptr, 37, pairs.data());
     for (std::size_t i = 0; i < row.size(); ++i) {
         CHECK(pairs[i].first == row[i]);
-        CHECK(pairs[i].second == Bfloat16{0});
+        CHECK(pairs[i].second == Bfloat16::from_bits(0));
     }
 }
 

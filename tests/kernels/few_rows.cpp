@@ -17,8 +17,8 @@
 namespace {
 
 namespace ra = ring_attention;
+using ra::Bfloat16;
 using ra::Index;
-using ra::detail::Bfloat16;
 using ra::detail::MatrixView;
 
 template <class T>

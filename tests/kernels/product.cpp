@@ -317,3 +317,38 @@ TEST_CASE_TEMPLATE("product: a NaN stays in its row, an infinity in its column",
                             REQUIRE(bits(c.view()(i, j)) == bits(clean.view()(i, j)));
             }
 }
+
+TEST_CASE_TEMPLATE("product: a right factor kept as bfloat16 gives the bits of the same, widened", T, float,
+                   double) {
+    constexpr Index depth = detail::ProductTile<T>::depth, rows = detail::ProductTile<T>::rows;
+    const int threads_before = ra::num_threads();
+    ra::set_num_threads(2);
+    // Few rows and many, of panels that are packed and not, filled and not.
+    for (const Index m : {Index(1), Index(2), rows, 2 * rows, 2 * rows + 1, Index(230)})
+        for (const Index n : {Index(1), Index(31), Index(330), Index(1100)})
+            for (const Index k : {Index(1), Index(33), depth + 1})
+                for (const Lie lie : lies) {
+                    const auto a = random_matrix<T>(m, k, 7);
+                    const auto given = random_matrix<T>(k, n, 8);
+                    Stored<ra::Bfloat16> b(k, n, lie);
+                    Stored<T> widened(k, n, lie);
+                    for (Index i = 0; i < k; ++i)
+                        for (Index j = 0; j < n; ++j) {
+                            b.view()(i, j) = ra::Bfloat16(double(given.view()(i, j)));
+                            widened.view()(i, j) = T(b.view()(i, j));
+                        }
+                    CAPTURE(m);
+                    CAPTURE(n);
+                    CAPTURE(k);
+                    CAPTURE(int(lie));
+                    for (const Into into : {Into::overwrite, Into::add}) {
+                        auto expected = random_matrix<T>(m, n, 9), c = expected, on_all = c;
+                        detail::multiply<T>(a.view(), widened.view(), expected.view(), into);
+                        detail::multiply<T>(a.view(), b.view(), c.view(), into);
+                        REQUIRE(same_bits<T>(c.view(), expected.view()));
+                        detail::parallel_multiply<T>(a.view(), b.view(), on_all.view(), into);
+                        REQUIRE(same_bits<T>(on_all.view(), expected.view()));
+                    }
+                }
+    ra::set_num_threads(threads_before);
+}

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <ring_attention/layers/copy_parameters.hpp>
 #include <ring_attention/layers/dense.hpp>
 
 #include "support/layer_case.hpp"
@@ -49,4 +50,19 @@ TEST_CASE("dense: without a bias there is no such parameter, and nothing is adde
     with_0.kernel = dense.kernel;
     ra::Matrix<float> x = support::normal_matrix(5, 3, 1).cast<float>();
     CHECK(compare::same_bits(dense.forward(x, nullptr), with_0.forward(x, nullptr)));
+}
+
+TEST_CASE_TEMPLATE("dense: a kernel kept as bfloat16 gives the bits of the same, widened", T, float, double) {
+    ra::Dense<T, 31, 170> dense;
+    ra::Dense<T, 31, 170, true, ra::Storage::bfloat16> narrow;
+    support::randomise(dense);
+    ra::copy_parameters(dense, narrow);
+    ra::copy_parameters(narrow, dense);
+    for (const ra::Index tokens : {1, 2, 30, 200}) {
+        const ra::Matrix<T> x = support::normal_matrix(tokens, 31, 1).cast<T>();
+        ra::Matrix<T> sums = ra::Matrix<T>::Zero(tokens, 170);
+        CHECK(compare::same_bits(narrow.forward(x, nullptr), dense.forward(x, nullptr)));
+        narrow.add_forward(x, nullptr, ra::detail::view(sums));
+        CHECK(compare::same_bits(sums, dense.forward(x, nullptr)));
+    }
 }

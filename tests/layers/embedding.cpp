@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <ring_attention/layers/copy_parameters.hpp>
 #include <ring_attention/layers/embedding.hpp>
 
 #include "support/layer_case.hpp"
@@ -71,4 +72,17 @@ TEST_CASE("embedding: initial values have the deviation of the options") {
     smaller.initialise(random, 3);
     CHECK(smaller.table == 0.25 * embedding.table);
     CHECK(std::sqrt(embedding.table.squaredNorm() / 1000) == doctest::Approx(0.5).epsilon(0.1));
+}
+
+TEST_CASE("embedding: a table kept as bfloat16 gives the bits of the same, widened") {
+    constexpr ra::EmbeddingOptions wide{.scale = 1.75f},
+        narrow{.scale = 1.75f, .weights = ra::Storage::bfloat16};
+    ra::Embedding<float, 7, 37, wide> embedding;
+    ra::Embedding<float, 7, 37, narrow> rounded;
+    support::randomise(embedding);
+    ra::copy_parameters(embedding, rounded);
+    ra::copy_parameters(rounded, embedding);
+    ra::Matrix<ra::Token> tokens(4, 1);
+    tokens << 6, 0, 6, 3;
+    CHECK(compare::same_bits(rounded.forward(tokens, nullptr), embedding.forward(tokens, nullptr)));
 }

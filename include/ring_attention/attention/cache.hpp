@@ -103,7 +103,7 @@ class KeyValueCache {
     Index first_ = 0;  // position of the first token that is kept
     Index room_ = 0;   // tokens
     Rows<T> numbers_;  // one of the two is empty
-    Rows<detail::Bfloat16> rounded_;
+    Rows<Bfloat16> rounded_;
 };
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

@@ -96,7 +96,7 @@ class KeyValueMessage {
     Index head_size_ = 0;
     Storage storage_ = Storage::computing;
     RowVector<T> numbers_;  // one of the two is empty
-    RowVector<detail::Bfloat16> rounded_;
+    RowVector<Bfloat16> rounded_;
 };
 
 namespace detail {

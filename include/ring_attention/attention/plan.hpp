@@ -4,7 +4,7 @@
 
 #include <ring_attention/attention/heads.hpp>
 #include <ring_attention/attention/mask.hpp>
-#include <ring_attention/attention/storage.hpp>
+#include <ring_attention/core/storage.hpp>
 #include <ring_attention/sequence/share.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {

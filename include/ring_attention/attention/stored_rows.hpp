@@ -4,7 +4,7 @@
 #include <concepts>
 #include <cstddef>
 
-#include <ring_attention/attention/storage.hpp>
+#include <ring_attention/core/storage.hpp>
 #include <ring_attention/kernels/bfloat16.hpp>
 #include <ring_attention/kernels/blocked_product.hpp>
 #include <ring_attention/kernels/matrix_view.hpp>
@@ -14,7 +14,7 @@ namespace ring_attention::inline RING_ATTENTION_ABI {
 /// What a number of keys and values takes.
 template <class T>
 constexpr std::size_t stored_size(Storage storage) {
-    return storage == Storage::bfloat16 ? sizeof(detail::Bfloat16) : sizeof(T);
+    return storage == Storage::bfloat16 ? sizeof(Bfloat16) : sizeof(T);
 }
 
 namespace detail {

@@ -100,7 +100,11 @@ Index parameter_count(const Model& model) {
 template <Visitable Model>
 Model zeros_like(const Model& model) {
     Model zeros = model;
-    for_each_parameter(zeros, [](std::string_view, auto& tensor) { tensor.setZero(); });
+    for_each_parameter(zeros, [](std::string_view, auto& tensor) {
+        static_assert(std::is_arithmetic_v<std::remove_cvref_t<decltype(*tensor.data())>>,
+                      "zeros_like: weights kept as bfloat16 are for inference and have no gradient");
+        tensor.setZero();
+    });
     return zeros;
 }
 

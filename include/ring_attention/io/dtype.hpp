@@ -6,21 +6,23 @@
 #include <limits>
 #include <string_view>
 
-#include <ring_attention/core/abi.hpp>
+#include <ring_attention/kernels/bfloat16.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// The numbers that are written to files and read back, to the bit.
 template <class T>
-concept Storable = std::same_as<T, float> || std::same_as<T, double> ||
+concept Storable = std::same_as<T, float> || std::same_as<T, double> || std::same_as<T, Bfloat16> ||
     (std::integral<T> && !std::same_as<T, bool>);
 
-/// The name that the safetensors format has for the type: "F32", "I64".
+/// The name that the safetensors format has for the type: "F32", "BF16", "I64".
 template <Storable T>
 constexpr std::string_view dtype_of() {
     if constexpr (std::floating_point<T>) {
         static_assert(std::numeric_limits<T>::is_iec559, "files hold IEEE 754 numbers");
         return sizeof(T) == 4 ? "F32" : "F64";
+    } else if constexpr (std::same_as<T, Bfloat16>) {
+        return "BF16";
     } else if constexpr (std::signed_integral<T>) {
         return sizeof(T) == 1 ? "I8" : sizeof(T) == 2 ? "I16" : sizeof(T) == 4 ? "I32" : "I64";
     } else {

@@ -64,6 +64,7 @@ void for_each_option(auto&& f, auto&... options) {
     f("tied_head", "the head is the table of the embedding", options.tied_head...);
     f("final_softcap", "of the logits", options.final_softcap...);
     f("storage", "of keys and values", options.storage...);
+    f("weights", "of kernels and the table of tokens", options.weights...);
     f("padding_token", "whose embedding has no gradient", options.padding_token...);
 }
 
@@ -140,7 +141,8 @@ inline std::optional<FullAttention> full_attention_of(const std::vector<bool>& h
 }
 
 /// Options that make the same model with all that follows from others said, and what has no effect on it at
-/// its default: seats, layout, output, dropout, storage and the token without a gradient are the caller's.
+/// its default: seats, layout, output, dropout, both storages and the token without a gradient are the
+/// caller's.
 inline TransformerOptions spelt_out(TransformerOptions options) {
     const TransformerOptions defaults;
     options.num_chunks = defaults.num_chunks;
@@ -148,6 +150,7 @@ inline TransformerOptions spelt_out(TransformerOptions options) {
     options.output = defaults.output;
     options.dropout = defaults.dropout;
     options.storage = defaults.storage;
+    options.weights = defaults.weights;
     options.padding_token = defaults.padding_token;
     if (options.vocabulary > 0) options.embed_dim = 0;
     if (options.key_value_heads == 0) options.key_value_heads = options.num_heads;

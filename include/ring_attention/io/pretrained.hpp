@@ -45,12 +45,11 @@ void write_published(const Model& model, const TransformerOptions& options,
     const FamilyTable& table = table_of(published.family);
     std::vector<TensorSource> tensors;
     for (const auto& part : published_parts(model, options, table))
-        tensors.push_back({published_name(part, table), std::string(dtype_of<T>()), part.shape(),
-                           std::uint64_t(part.rows * part.columns) * sizeof(T), [part](AtomicFile& file) {
-                               for_each_published_span<T>(part, [&](std::span<const T> numbers) {
-                                   file.write(std::as_bytes(numbers));
-                               });
-                           }});
+        tensors.push_back(
+            {published_name(part, table), std::string(dtype_of_part<T>(part)), part.shape(),
+             std::uint64_t(part.rows * part.columns) * size_of_number<T>(part), [part](AtomicFile& file) {
+                 for_each_published_span<T>(part, [&](auto numbers) { file.write(std::as_bytes(numbers)); });
+             }});
     published.config.erase("torch_dtype");  // as version 4 calls it
     published.config["dtype"] = sizeof(T) == 4 ? "float32" : "float64";
 
@@ -84,7 +83,8 @@ void load_published(Model& model, const TransformerOptions& options, const std::
         for (std::size_t i = 0; i < parts.size(); ++i) read_part(*tensors[i].file, tensors[i].name, parts[i]);
     } catch (...) {
         for_each_parameter(model, [](std::string_view, auto& parameter) {
-            parameter.setConstant(std::numeric_limits<T>::quiet_NaN());
+            using Number = std::remove_cvref_t<decltype(*parameter.data())>;
+            parameter.setConstant(Number(std::numeric_limits<T>::quiet_NaN()));
         });
         throw;
     }
@@ -102,20 +102,20 @@ inline TransformerOptions pretrained_options(const std::filesystem::path& folder
     return detail::options_of_config(detail::ConfigObject(path, config));
 }
 
-/// Reads the weights of a published model: F32, F16, BF16 or F64, which become numbers of the model's type
-/// while they are read, in no more memory than one of the tensors takes. Throws FileError where config.json
-/// does not describe a model of these options, or a file, tensor, shape or type is not what it has to be;
-/// then the model is as it was. Where a disk fails afterwards, while the numbers are read, all of them are
-/// NaN: half a model is none.
+/// Reads the weights of a published model: F32, F16, BF16 or F64, which become numbers of the type in which
+/// the model keeps them while they are read, in no more memory than one of the tensors takes. Throws
+/// FileError where config.json does not describe a model of these options, or a file, tensor, shape or type
+/// is not what it has to be; then the model is as it was. Where a disk fails afterwards, while the numbers
+/// are read, all of them are NaN: half a model is none.
 template <Visitable Model>
 void load_pretrained(Model& model, const std::filesystem::path& folder) {
     detail::load_published(model, detail::options_of_model<Model>(), folder);
 }
 
 /// Writes a model (or a gradient, which is one) into a folder as it is published: config.json and
-/// model.safetensors, F32 or F64 as the model is. The folder is made if it is not there; each of the files is
-/// the old or the new at any time, never half. Throws Error where no family has such models, FileError where
-/// the files cannot be written.
+/// model.safetensors, F32 or F64 as the model is, and BF16 what it keeps so. The folder is made if it is not
+/// there; each of the files is the old or the new at any time, never half. Throws Error where no family has
+/// such models, FileError where the files cannot be written.
 template <Visitable Model>
 void save_pretrained(const Model& model, const std::filesystem::path& folder) {
     constexpr TransformerOptions options = detail::options_of_model<Model>();
@@ -137,7 +137,7 @@ void save_pretrained(const Model& model, const std::filesystem::path& folder,
 }
 
 /// Calls f(name, shape, numbers) for every tensor as which save_pretrained writes a parameter of the model:
-/// the numbers are row-major, and there until f returns. Throws as save_pretrained does.
+/// the numbers are of the model's type, row-major, and there until f returns. Throws as save_pretrained does.
 template <Visitable Model>
 void for_each_published(const Model& model, auto&& f) {
     using T = typename Model::Scalar;
@@ -146,8 +146,8 @@ void for_each_published(const Model& model, auto&& f) {
     for (const auto& part : detail::published_parts(model, options, table)) {
         std::vector<T> numbers;
         numbers.reserve(std::size_t(part.rows * part.columns));
-        detail::for_each_published_span<T>(part, [&](std::span<const T> piece) {
-            numbers.insert(numbers.end(), piece.begin(), piece.end());
+        detail::for_each_published_span<T>(part, [&](auto piece) {
+            for (const auto number : piece) numbers.push_back(T(number));
         });
         f(detail::published_name(part, table), part.shape(), std::as_const(numbers));
     }

@@ -30,11 +30,6 @@ inline float float_of_half(std::uint16_t half) {
     return std::bit_cast<float>(sign | wide_exponent << 23 | mantissa << 13);
 }
 
-/// The upper half of a float.
-inline float float_of_bfloat16(std::uint16_t upper) {
-    return std::bit_cast<float>(std::uint32_t(upper) << 16);
-}
-
 /// The dtypes of real numbers that are converted while they are read.
 inline bool is_stored_float(std::string_view dtype) {
     return dtype == "F32" || dtype == "F16" || dtype == "BF16" || dtype == "F64";
@@ -52,11 +47,11 @@ void read_in_pieces(const SafetensorsFile& file, std::string_view name, std::uin
     }
 }
 
-/// The numbers of a tensor from its number `first` on, converted: a narrower type exactly, F64 to float
-/// rounded. The dtype has to be one that is_stored_float knows, else FileError.
-template <std::floating_point T>
-void read_floats(const SafetensorsFile& file, std::string_view name, std::uint64_t first,
-                 std::span<T> numbers) {
+/// The numbers of a tensor from its number `first` on, converted: a narrower type exactly, a wider one
+/// rounded once. The dtype has to be one that is_stored_float knows, else FileError.
+template <Storable T>
+requires(!std::integral<T>) void read_floats(const SafetensorsFile& file, std::string_view name,
+                                             std::uint64_t first, std::span<T> numbers) {
     const std::string& dtype = file.entry(name).dtype;
     if (dtype == dtype_of<T>()) {
         file.read_bytes(name, first * sizeof(T), std::as_writable_bytes(numbers));
@@ -80,7 +75,7 @@ void read_floats(const SafetensorsFile& file, std::string_view name, std::uint64
     else if (dtype == "F16")
         convert(std::uint16_t(), float_of_half);
     else if (dtype == "BF16")
-        convert(std::uint16_t(), float_of_bfloat16);
+        convert(Bfloat16(), [](Bfloat16 value) { return float(value); });
     else
         refuse_file(file.path(), "tensor " + in_quotes(name) + " has dtype " + printable(dtype) +
                                      ", expected F32, F16, BF16 or F64");

@@ -8,12 +8,14 @@
 #include <string_view>
 #include <tuple>
 #include <type_traits>
+#include <variant>
 #include <vector>
 
 #include <ring_attention/core/error.hpp>
 #include <ring_attention/core/parameters.hpp>
 #include <ring_attention/core/types.hpp>
 #include <ring_attention/io/families.hpp>
+#include <ring_attention/kernels/bfloat16.hpp>
 #include <ring_attention/models/transformer_options.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
@@ -22,7 +24,8 @@ namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 template <class T>
 struct PublishedPart {
     std::string name;  // without the family's prefix
-    T* numbers;        // of the parameter's first row and of the first of the columns
+    std::variant<T*, Bfloat16Like<T>*>
+        numbers;  // of the parameter's first row and of the first of the columns
     Index rows, columns, all_columns;
     bool is_vector;  // published as [columns]
     bool turned;     // published as [columns, rows]

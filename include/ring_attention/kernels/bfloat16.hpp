@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
 
+#include <ring_attention/core/storage.hpp>
 #include <ring_attention/core/types.hpp>
 #include <ring_attention/kernels/simd.hpp>
 
@@ -15,17 +17,49 @@
 // with them, but for products of pairs (bfloat16_pairs.hpp).
 
 RING_ATTENTION_PRECISE_BEGIN
-namespace ring_attention::inline RING_ATTENTION_ABI::detail {
+namespace ring_attention::inline RING_ATTENTION_ABI {
 
-/// The upper half of a float: all of its range, and 8 bits of precision.
+/// The upper half of a float: all of its range, and 8 bits of precision. To be kept and converted; there is
+/// no arithmetic of it.
 struct Bfloat16 {
     std::uint16_t bits;
+
+    Bfloat16() = default;
+    /// The nearest, of two the even one; a NaN stays one.
+    explicit Bfloat16(double number);
+    static constexpr Bfloat16 from_bits(std::uint16_t bits) {
+        Bfloat16 number{};
+        number.bits = bits;
+        return number;
+    }
+
+    /// Exactly.
+    template <std::floating_point T>
+    explicit operator T() const {
+        return T(std::bit_cast<float>(std::uint32_t(bits) << 16));
+    }
+
+    /// The same bits: a NaN equals itself, and 0 not -0.
     bool operator==(const Bfloat16&) const = default;
 };
+
+namespace detail {
 
 /// Constant where T is.
 template <class T>
 using Bfloat16Like = std::conditional_t<std::is_const_v<T>, const Bfloat16, Bfloat16>;
+
+/// What T is kept as.
+template <class T, Storage storage>
+using StoredAs = std::conditional_t<storage == Storage::bfloat16, Bfloat16, T>;
+
+/// Layers ask this where their gradient is wanted: it must be, else the program is refused in a sentence.
+template <Storage weights>
+constexpr bool has_gradient() {
+    static_assert(weights == Storage::computing,
+                  "weights kept as bfloat16 are for inference: a model that learns has Storage::computing");
+    return weights == Storage::computing;
+}
 
 /// As many of them as a Simd<T> has lanes, and what lies between the two.
 template <Real T>
@@ -58,6 +92,28 @@ template <Real T>
         __builtin_convertvector(reinterpret_cast<typename Lanes::Floats>(bits), typename Simd<T>::Lanes));
 }
 
+/// A vector of numbers, as they are or exactly.
+template <Real T>
+[[gnu::always_inline]] inline Simd<T> load_as(const T* from) {
+    return Simd<T>::load(from);
+}
+template <Real T>
+[[gnu::always_inline]] inline Simd<T> load_as(const Bfloat16* from) {
+    return widen<T>(from);
+}
+
+/// The first n numbers, 0 < n < width, and 0 in the other lanes.
+template <Real T>
+[[gnu::always_inline]] inline Simd<T> load_partial_as(const T* from, Index n) {
+    return load_partial(from, n);
+}
+template <Real T>
+Simd<T> load_partial_as(const Bfloat16* from, Index n) {
+    std::array<Bfloat16, std::size_t(Simd<T>::width)> numbers{};
+    std::copy_n(from, n, numbers.data());
+    return widen<T>(numbers.data());
+}
+
 /// One number, as it is or exactly.
 template <Real T>
 T number_as(T number) {
@@ -65,7 +121,7 @@ T number_as(T number) {
 }
 template <Real T>
 T number_as(Bfloat16 number) {
-    return T(std::bit_cast<float>(std::uint32_t(number.bits) << 16));
+    return T(number);
 }
 
 inline bool all_finite(const Bfloat16* x, Index n) {
@@ -133,5 +189,10 @@ void round_numbers(const T* from, Index count, Bfloat16* to) {
     std::copy_n(rest.data(), count, to);
 }
 
-}  // namespace ring_attention::inline RING_ATTENTION_ABI::detail
+}  // namespace detail
+
+inline Bfloat16::Bfloat16(double number)
+    : bits(std::uint16_t(detail::rounded_bits(detail::Simd<double>(number))[0])) {}
+
+}  // namespace ring_attention::inline RING_ATTENTION_ABI
 RING_ATTENTION_PRECISE_END

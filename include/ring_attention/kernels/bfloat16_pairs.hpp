@@ -54,6 +54,7 @@ template <>
 struct ProductElement<Bfloat16Pair> {
     using Sum = float;
     using Lanes = Bfloat16Pairs;
+    [[gnu::always_inline]] static Lanes load(const Bfloat16Pair* from) { return Lanes::load(from); }
 };
 
 /// Both products of each lane are added to c, that of the second numbers before that of the first, each

@@ -74,13 +74,13 @@ Strips<T> pack_strips(MatrixView<const T> a, const auto& for_all) {
 }
 
 /// b (k,n) as it lies; its columns are contiguous and fill the panels.
-template <Real T>
-PackedView<T> unpacked_panels(MatrixView<const T> b) {
+template <Real T, class Right>
+PackedView<T, Right> unpacked_panels(MatrixView<const Right> b) {
     return {b.data, b.rows, b.cols, b.row_stride, PackedView<T>::panel_cols};
 }
 
-template <Real T>
-PackedView<T> pack_panels_of(MatrixView<const T> b, const auto& for_all) {
+template <Real T, class Right>
+PackedView<T> pack_panels_of(MatrixView<const Right> b, const auto& for_all) {
     constexpr Index step = ProductBlock<T>::tile_cols, panel_cols = PackedView<T>::panel_cols;
     T* const to = workspace<T, Workspace::right>().require(packed_size<T>(b.rows, b.cols));
     for_all(ceil_div(b.cols, step), [&](Index task) {
@@ -121,8 +121,8 @@ class TileFinish {
 };
 
 /// c (m,n) = or += a (m,k) b (k,n), one block deep.
-template <Real T>
-void multiply_block(MatrixView<const T> a, const PackedView<T>& b, MatrixView<T> c, bool add,
+template <Real T, class Right>
+void multiply_block(MatrixView<const T> a, const PackedView<T, Right>& b, MatrixView<T> c, bool add,
                     const auto& for_all, const TileFinish<T>& finish) {
     using Block = ProductBlock<T>;
     if (c.cols == 0) return;
@@ -160,8 +160,8 @@ void multiply_block(MatrixView<const T> a, const PackedView<T>& b, MatrixView<T>
 
 /// The same for few rows of a, which make use of a panel of b once: whoever packs it multiplies it, while it
 /// is in the cache.
-template <Real T>
-void multiply_few_rows_of_block(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool add,
+template <Real T, class Right>
+void multiply_few_rows_of_block(MatrixView<const T> a, MatrixView<const Right> b, MatrixView<T> c, bool add,
                                 const auto& for_all, const TileFinish<T>& finish) {
     constexpr Index step = 2 * PackedView<T>::panel_cols;
     for_all(ceil_div(c.cols, step), [&](Index task) {
@@ -174,8 +174,8 @@ void multiply_few_rows_of_block(MatrixView<const T> a, MatrixView<const T> b, Ma
 }
 
 /// The same for a b that has not been packed. With few rows of a, packing would cost more than it saves.
-template <Real T>
-void multiply_block(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool add,
+template <Real T, class Right>
+void multiply_block(MatrixView<const T> a, MatrixView<const Right> b, MatrixView<T> c, bool add,
                     const auto& for_all, const TileFinish<T>& finish) {
     constexpr Index panel_cols = PackedView<T>::panel_cols;
     Index col = 0;
@@ -240,13 +240,13 @@ void multiply_on(MatrixView<const T> a, const auto& b, MatrixView<T> c, bool add
 }
 
 /// A c whose columns are contiguous is the transpose of a product whose rows are.
-template <Real T>
-void multiply_unpacked_on(MatrixView<const T> a, MatrixView<const T> b, MatrixView<T> c, bool add,
+template <Real T, class Right>
+void multiply_unpacked_on(MatrixView<const T> a, MatrixView<const Right> b, MatrixView<T> c, bool add,
                           const auto& for_all) {
-    if (c.col_stride != 1 && c.row_stride == 1)
-        multiply_on<T>(b.transposed(), a.transposed(), c.transposed(), add, for_all);
-    else
-        multiply_on<T>(a, b, c, add, for_all);
+    if constexpr (std::same_as<T, Right>)
+        if (c.col_stride != 1 && c.row_stride == 1)
+            return multiply_on<T>(b.transposed(), a.transposed(), c.transposed(), add, for_all);
+    multiply_on<T>(a, b, c, add, for_all);
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

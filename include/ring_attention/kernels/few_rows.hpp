@@ -23,27 +23,6 @@ namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 /// Who reads a row asks for the one so many further on, which memory needs so long to bring.
 inline constexpr Index rows_ahead = 32;
 
-template <Real T>
-[[gnu::always_inline]] inline Simd<T> load_as(const T* from) {
-    return Simd<T>::load(from);
-}
-template <Real T>
-[[gnu::always_inline]] inline Simd<T> load_as(const Bfloat16* from) {
-    return widen<T>(from);
-}
-
-/// The first n numbers, 0 < n < width, and 0 in the other lanes.
-template <Real T>
-[[gnu::always_inline]] inline Simd<T> load_partial_as(const T* from, Index n) {
-    return load_partial(from, n);
-}
-template <Real T>
-Simd<T> load_partial_as(const Bfloat16* from, Index n) {
-    std::array<Bfloat16, std::size_t(Simd<T>::width)> numbers{};
-    std::copy_n(from, n, numbers.data());
-    return widen<T>(numbers.data());
-}
-
 /// Lanes with bit `distance` set: the sum of two lanes of b, that far apart; the others: of a.
 template <int distance, Real T>
 [[gnu::always_inline]] inline Simd<T> pairwise_sum(Simd<T> a, Simd<T> b) {

@@ -9,8 +9,9 @@
 #include <ring_attention/kernels/simd.hpp>
 
 // c (m,n) = or += a (m,k) b (k,n), k short. The elements of a and b are numbers, or few of them that follow
-// one another along k (bfloat16_pairs.hpp). Every element of c is one chain of fma over k, then, where it is
-// added, one addition to c: its bits are the same in a tile of any shape.
+// one another along k (bfloat16_pairs.hpp); those of b may be kept as bfloat16. Every element of c is one
+// chain of fma over k, then, where it is added, one addition to c: its bits are the same in a tile of any
+// shape.
 
 RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
@@ -23,6 +24,8 @@ template <Real T>
 struct ProductElement<T> {
     using Sum = T;
     using Lanes = Simd<T>;
+    /// Of numbers, or of those that are kept as bfloat16.
+    [[gnu::always_inline]] static Lanes load(const auto* from) { return load_as<T>(from); }
 };
 
 /// A tile of c that is cut off by the edge, or whose columns are not contiguous, goes through memory.
@@ -72,8 +75,8 @@ struct StoreTile {
 
 /// Makes the sums of a tile in registers, a (rows, k) b (k, vectors * width), and calls finish(sums). Column
 /// p of a begins at a + p * a_col, its rows are a_row apart; row p of b begins at b + p * b_row.
-template <int rows, int vectors, class Element, class Finish>
-void multiply_tile(Index k, const Element* a, Index a_row, Index a_col, const Element* b, Index b_row,
+template <int rows, int vectors, class Element, class Right, class Finish>
+void multiply_tile(Index k, const Element* a, Index a_row, Index a_col, const Right* b, Index b_row,
                    const Finish& finish) {
     using T = typename ProductElement<Element>::Sum;
     using Lanes = typename ProductElement<Element>::Lanes;
@@ -87,7 +90,7 @@ void multiply_tile(Index k, const Element* a, Index a_row, Index a_col, const El
     unrolled<groups>([&](auto g) { group[g] = a + 3 * g * a_row; });
     const auto step = [&]() __attribute__((always_inline)) {
         Lanes row[std::size_t(vectors)];
-        unrolled<vectors>([&](auto v) { row[v] = Lanes::load(b + v * width); });
+        unrolled<vectors>([&](auto v) { row[v] = ProductElement<Element>::load(b + v * width); });
         unrolled<rows>([&](auto i) {
             const Lanes factor(group[i / 3][i % 3 * a_row]);
             unrolled<vectors>([&](auto v) { sum[i][v] = fma(factor, row[v], sum[i][v]); });
@@ -106,8 +109,8 @@ void multiply_tile(Index k, const Element* a, Index a_row, Index a_col, const El
 }
 
 /// A strip of `rows` rows in tiles: finish.middle_rows(first, count) is what follows a tile.
-template <int vectors, class Element, class Finish>
-void multiply_strip(Index rows, const Element* a, Index a_row, Index a_col, const Element* b, Index b_row,
+template <int vectors, class Element, class Right, class Finish>
+void multiply_strip(Index rows, const Element* a, Index a_row, Index a_col, const Right* b, Index b_row,
                     Index k, const Finish& finish) {
     constexpr int tile = ProductTile<typename ProductElement<Element>::Sum>::rows;
     if (rows >= tile)
@@ -148,8 +151,8 @@ Strips<Element> unpacked_strips(MatrixView<const Element> a) {
 
 /// `rows` rows of a by one panel of b. Of the strip of rows [i, last], columns within(i, last) of a are
 /// looked at, and these rows of b.
-template <int vectors, class Element, class Finish>
-void multiply_panel(Index rows, const Strips<Element>& a, const Element* b, Index b_row, auto&& within,
+template <int vectors, class Element, class Right, class Finish>
+void multiply_panel(Index rows, const Strips<Element>& a, const Right* b, Index b_row, auto&& within,
                     const Finish& finish) {
     constexpr Index tile = Strips<Element>::rows;
     const Element* strip = a.data;
@@ -168,8 +171,8 @@ inline auto whole_depth(Index k) {
 
 /// c (m,n) = or += a (m,k) b (k,n) for k <= ProductTile::depth: panel by panel, so that one stays in the
 /// first cache. within: as for multiply_panel.
-template <Real T>
-void multiply_strips_within(const Strips<T>& a, const PackedView<T>& b, MatrixView<T> c, bool add,
+template <Real T, class Right>
+void multiply_strips_within(const Strips<T>& a, const PackedView<T, Right>& b, MatrixView<T> c, bool add,
                             auto&& within) {
     constexpr Index panel_cols = ProductTile<T>::cols;
     for (Index j = 0; j < c.cols; j += panel_cols) {
@@ -183,8 +186,8 @@ void multiply_strips_within(const Strips<T>& a, const PackedView<T>& b, MatrixVi
 
 /// The first columns of c, for one row or two, and how many they are. Such a product waits for b to come from
 /// memory: where b has not been packed, four panels are read at a time, which are more lines of each row.
-template <Real T>
-Index multiply_four_panels(const Strips<T>& a, const PackedView<T>& b, MatrixView<T> c, bool add) {
+template <Real T, class Right>
+Index multiply_four_panels(const Strips<T>& a, const PackedView<T, Right>& b, MatrixView<T> c, bool add) {
     constexpr int vectors = 4 * ProductTile<T>::vectors;
     constexpr Index cols = vectors * Simd<T>::width;
     if (c.rows > 2 || c.col_stride != 1 || b.panel_stride != b.panel_cols) return 0;
@@ -201,8 +204,8 @@ Index multiply_four_panels(const Strips<T>& a, const PackedView<T>& b, MatrixVie
     return col;
 }
 
-template <Real T>
-void multiply_strips(const Strips<T>& a, const PackedView<T>& b, MatrixView<T> c, bool add) {
+template <Real T, class Right>
+void multiply_strips(const Strips<T>& a, const PackedView<T, Right>& b, MatrixView<T> c, bool add) {
     const Index done = multiply_four_panels<T>(a, b, c, add), left = c.cols - done;
     multiply_strips_within<T>(a, b.middle_cols(done, left), c.middle_cols(done, left), add,
                               whole_depth(b.rows));

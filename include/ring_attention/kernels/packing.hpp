@@ -7,11 +7,12 @@
 #include <new>
 #include <utility>
 
+#include <ring_attention/kernels/bfloat16.hpp>
 #include <ring_attention/kernels/matrix_view.hpp>
 #include <ring_attention/kernels/simd.hpp>
 
 // The factors of a product, copied into the order in which the micro-kernel reads them (Goto, van de Geijn
-// 2008).
+// 2008). Those kept as bfloat16 are widened meanwhile.
 
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
@@ -72,13 +73,14 @@ template <int distance, Real T>
 
 /// to[p * stride + i] = from[i * spacing + p] for i < lanes and p < count: the edge of a matrix. Long code,
 /// kept out of the way of the usual.
-template <Real T>
-[[gnu::noinline]] void pack_transposed_edge(const T* from, Index spacing, Index lanes, Index count, T* to,
-                                            Index stride) {
+template <Real T, class Number>
+[[gnu::noinline]] void pack_transposed_edge(const Number* from, Index spacing, Index lanes, Index count,
+                                            T* to, Index stride) {
     constexpr int width = Simd<T>::width;
     std::array<Simd<T>, std::size_t(width)> rows;
-    unrolled<width>(
-        [&](auto i) { rows[i] = i >= lanes ? Simd<T>(T(0)) : load_partial(from + i * spacing, count); });
+    unrolled<width>([&](auto i) {
+        rows[i] = i >= lanes ? Simd<T>(T(0)) : load_partial_as<T>(from + i * spacing, count);
+    });
     transpose<width / 2, T>(rows);
     unrolled<width>([&](auto p) {
         if (p < count) store_partial(rows[p], to + p * stride, lanes);
@@ -86,34 +88,34 @@ template <Real T>
 }
 
 /// to[p * stride + i] = from[i * spacing + p] for i < lanes <= width and p < count <= width.
-template <Real T>
-void pack_transposed(const T* from, Index spacing, Index lanes, Index count, T* to, Index stride) {
+template <Real T, class Number>
+void pack_transposed(const Number* from, Index spacing, Index lanes, Index count, T* to, Index stride) {
     constexpr int width = Simd<T>::width;
     if (lanes < width || count < width) return pack_transposed_edge(from, spacing, lanes, count, to, stride);
     std::array<Simd<T>, std::size_t(width)> rows;
-    unrolled<width>([&](auto i) { rows[i] = Simd<T>::load(from + i * spacing); });
+    unrolled<width>([&](auto i) { rows[i] = load_as<T>(from + i * spacing); });
     transpose<width / 2, T>(rows);
     unrolled<width>([&](auto p) { rows[p].store(to + p * stride); });
 }
 
 /// to[p * stride + i] = from[p * spacing + i] for i < lanes <= width and p < count.
-template <Real T>
-void pack_rows(const T* from, Index spacing, Index lanes, Index count, T* to, Index stride) {
+template <Real T, class Number>
+void pack_rows(const Number* from, Index spacing, Index lanes, Index count, T* to, Index stride) {
     if (lanes == Simd<T>::width)
-        for (Index p = 0; p < count; ++p) Simd<T>::load(from + p * spacing).store(to + p * stride);
+        for (Index p = 0; p < count; ++p) load_as<T>(from + p * spacing).store(to + p * stride);
     else
         for (Index p = 0; p < count; ++p)
-            store_partial(load_partial(from + p * spacing, lanes), to + p * stride, lanes);
+            store_partial(load_partial_as<T>(from + p * spacing, lanes), to + p * stride, lanes);
 }
 
 /// One panel of a factor x (rows,cols), cols <= stride: the rows one after another, each `stride` numbers.
 /// What lies past the last column is not written.
-template <Real T>
-void pack_panel(MatrixView<const T> x, T* to, Index stride) {
+template <Real T, class Number>
+void pack_panel(MatrixView<Number> x, T* to, Index stride) {
     constexpr Index width = Simd<T>::width;
     for (Index i = 0; i < x.cols; i += width) {
         const Index lanes = std::min(width, x.cols - i);
-        const T* from = x.data + i * x.col_stride;
+        const auto* from = x.data + i * x.col_stride;
         if (x.col_stride == 1)
             pack_rows(from, x.row_stride, lanes, x.rows, to + i, stride);
         else if (x.row_stride == 1)
@@ -123,15 +125,15 @@ void pack_panel(MatrixView<const T> x, T* to, Index stride) {
         else
             for (Index p = 0; p < x.rows; ++p)
                 for (Index l = 0; l < lanes; ++l)
-                    to[p * stride + i + l] = from[p * x.row_stride + l * x.col_stride];
+                    to[p * stride + i + l] = number_as<T>(from[p * x.row_stride + l * x.col_stride]);
     }
 }
 
 /// x (k,n) in panels of `panel_cols` columns, one behind the other. Rows that are contiguous are taken a few
 /// at a time through all the panels, so that a stride of a power of two does not push its own lines out of
 /// the cache.
-template <Real T>
-void pack_panels(MatrixView<const T> x, T* to, Index panel_cols) {
+template <Real T, class Number>
+void pack_panels(MatrixView<Number> x, T* to, Index panel_cols) {
     const Index step = x.col_stride == 1 ? 8 : std::max<Index>(x.rows, 1);
     for (Index p = 0; p < x.rows; p += step)
         for (Index j = 0; j < x.cols; j += panel_cols)
@@ -141,18 +143,19 @@ void pack_panels(MatrixView<const T> x, T* to, Index panel_cols) {
 }
 
 /// The right factor of products, b (rows,cols), in panels of ProductTile::cols columns; the columns that the
-/// last one lacks may hold anything. The memory is somebody else's.
-template <Real T>
+/// last one lacks may hold anything. The memory is somebody else's. Number: T, or what is widened to T when
+/// it is read.
+template <Real T, class Number = T>
 struct PackedView {
     static constexpr Index panel_cols = ProductTile<T>::cols;
 
-    const T* data = nullptr;
+    const Number* data = nullptr;
     Index rows = 0;
     Index cols = 0;
     Index row_stride = panel_cols;
     Index panel_stride = 0;
 
-    const T* panel(Index col) const { return data + col / panel_cols * panel_stride; }
+    const Number* panel(Index col) const { return data + col / panel_cols * panel_stride; }
 
     PackedView middle_rows(Index first, Index count) const {
         return {data + first * row_stride, count, cols, row_stride, panel_stride};
@@ -172,8 +175,8 @@ constexpr Index packed_size(Index rows, Index cols) {
 }
 
 /// Packs b (k,n) into packed_size(k, n) numbers at `to`.
-template <Real T>
-PackedView<T> pack_b(MatrixView<const T> b, T* to) {
+template <Real T, class Number>
+PackedView<T> pack_b(MatrixView<Number> b, T* to) {
     constexpr Index panel_cols = PackedView<T>::panel_cols;
     const Index whole = b.cols / panel_cols * panel_cols;
     if (whole < b.cols) std::fill_n(to + whole * b.rows, b.rows * panel_cols, T(0));

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include <ring_attention/attention/storage.hpp>
+#include <ring_attention/core/storage.hpp>
 #include <ring_attention/layers/rotary_options.hpp>
 
 namespace ring_attention::inline RING_ATTENTION_ABI {
@@ -23,6 +23,7 @@ struct AttentionLayerOptions {
     float norm_epsilon = 1e-6f;   ///< of that norm
     RotaryOptions rotary{};       ///< of queries and keys
     Storage storage = Storage::computing;  ///< of keys and values, while they are kept and sent
+    Storage weights = Storage::computing;  ///< of kernels; bfloat16: for inference
 };
 
 namespace detail {

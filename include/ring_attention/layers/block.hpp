@@ -30,6 +30,7 @@ struct BlockOptions {
     bool query_key_norm = false;
     RotaryOptions rotary{};
     Storage storage = Storage::computing;
+    Storage weights = Storage::computing;
 
     constexpr AttentionLayerOptions attention() const {
         return {.width = width,
@@ -46,7 +47,8 @@ struct BlockOptions {
                 .query_key_norm = query_key_norm,
                 .norm_epsilon = norm.epsilon,
                 .rotary = rotary,
-                .storage = storage};
+                .storage = storage,
+                .weights = weights};
     }
 
     constexpr FeedForwardOptions feed_forward() const {
@@ -54,7 +56,8 @@ struct BlockOptions {
                 .inner_width = ffn_width > 0 ? ffn_width : 4 * width,
                 .activation = activation,
                 .gated = gated,
-                .bias = ffn_bias};
+                .bias = ffn_bias,
+                .weights = weights};
     }
 };
 

@@ -10,13 +10,15 @@
 namespace ring_attention::inline RING_ATTENTION_ABI {
 
 /// y = x kernel + bias: [tokens, In] => [tokens, Out]. Without has_bias there is no bias: the parameter is
-/// empty, is not visited, and nothing is added.
-template <class T, Index In, Index Out, bool has_bias = true>
+/// empty, is not visited, and nothing is added. The kernel may be kept as bfloat16, in half the memory, which
+/// is what one token waits for; then there is no backward.
+template <class T, Index In, Index Out, bool has_bias = true, Storage weights = Storage::computing>
 struct Dense {
     using Scalar = T;
+    using Weight = detail::StoredAs<T, weights>;
     static constexpr Index in_width = In, out_width = Out;
 
-    Matrix<T> kernel = Matrix<T>::Zero(In, Out);
+    Matrix<Weight> kernel = Matrix<Weight>::Zero(In, Out);
     RowVector<T> bias = RowVector<T>::Zero(has_bias ? Out : 0);
 
     static void visit(auto&& f, auto&... self) {
@@ -70,28 +72,30 @@ struct Dense {
     /// Those of the parameters, where the input was x.
     void add_gradients(const Matrix<T>& d_y, const Matrix<T>& x,
                        const SeatGradients<Dense>& gradients) const {
-        gradients.for_each([&](Dense& gradient, IndexRange rows) {
-            if constexpr (has_bias)
-                detail::add_sum_of_rows(
-                    rows.first, rows.count, gradient.bias,
-                    [&](Index row, Index col, Index cols) { return d_y.row(row).segment(col, cols); });
-            detail::parallel_multiply<T>(detail::view(x).middle_rows(rows.first, rows.count).transposed(),
-                                         detail::view(d_y).middle_rows(rows.first, rows.count),
-                                         detail::view(gradient.kernel), detail::Into::add);
-        });
+        if constexpr (detail::has_gradient<weights>())
+            gradients.for_each([&](Dense& gradient, IndexRange rows) {
+                if constexpr (has_bias)
+                    detail::add_sum_of_rows(
+                        rows.first, rows.count, gradient.bias,
+                        [&](Index row, Index col, Index cols) { return d_y.row(row).segment(col, cols); });
+                detail::parallel_multiply<T>(detail::view(x).middle_rows(rows.first, rows.count).transposed(),
+                                             detail::view(d_y).middle_rows(rows.first, rows.count),
+                                             detail::view(gradient.kernel), detail::Into::add);
+            });
     }
 
     /// d_x (tokens, In) = or += d_y kernel^T.
     void input_gradient(const Matrix<T>& d_y, detail::MatrixView<T> d_x,
                         detail::Into into = detail::Into::overwrite) const {
-        detail::parallel_multiply<T>(detail::view(d_y), detail::view(kernel).transposed(), d_x, into);
+        if constexpr (detail::has_gradient<weights>())
+            detail::parallel_multiply<T>(detail::view(d_y), detail::view(kernel).transposed(), d_x, into);
     }
 
     /// Glorot uniform: +-sqrt(6 / (In + Out)) (Glorot, Bengio 2010); the bias 0.
     void initialise(const CounterRandom& random, std::uint64_t stream) {
         const double limit = std::sqrt(6.0 / double(In + Out));
         for (Index i = 0; i < kernel.size(); ++i)
-            kernel.data()[i] = T(limit * (2 * random.uniform(stream, std::uint64_t(i)) - 1));
+            kernel.data()[i] = Weight(T(limit * (2 * random.uniform(stream, std::uint64_t(i)) - 1)));
         bias.setZero();
     }
 };

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include <ring_attention/kernels/bfloat16.hpp>
 #include <ring_attention/layers/layer.hpp>
 #include <ring_attention/layers/table.hpp>
 
@@ -14,6 +15,7 @@ struct EmbeddingOptions {
     float scale = 0;         ///< which each row is multiplied with; 0: none
     float deviation = 0.5f;  ///< of initial values: of the size of the positional encoding that is added
     int padding_token = -1;  ///< whose row has no gradient; -1: none
+    Storage weights = Storage::computing;  ///< of the table; bfloat16: for inference
 };
 
 /// Tokens to vectors: a row of a table [Vocabulary, Width] for each, scaled where the options say so. Its
@@ -24,8 +26,10 @@ struct Embedding {
     static constexpr Index vocabulary = Vocabulary, out_width = Width;
     static constexpr T scale = options.scale == 0 ? T(1) : T(options.scale);
     static constexpr Index padding_token = options.padding_token;
+    static constexpr Storage weights = options.weights;
+    using Weight = detail::StoredAs<T, weights>;
 
-    Matrix<T> table = Matrix<T>::Zero(Vocabulary, Width);
+    Matrix<Weight> table = Matrix<Weight>::Zero(Vocabulary, Width);
 
     static void visit(auto&& f, auto&... self) { f("table", self.table...); }
 
@@ -36,7 +40,14 @@ struct Embedding {
     /// tokens: [tokens, 1], each in 0 ... Vocabulary - 1 (the model checks that).
     Matrix<T> forward(Matrix<Token> tokens, Cache* cache) const {
         Matrix<T> rows(tokens.rows(), Width);
-        for (Index i = 0; i < tokens.rows(); ++i) rows.row(i) = scale * table.row(tokens(i, 0));
+        for (Index i = 0; i < tokens.rows(); ++i) {
+            if constexpr (weights == Storage::computing) {
+                rows.row(i) = scale * table.row(tokens(i, 0));
+            } else {
+                detail::widen_numbers(&table(tokens(i, 0), 0), Width, &rows(i, 0));
+                rows.row(i) *= scale;
+            }
+        }
         if (cache) cache->tokens = std::move(tokens);
         return rows;
     }
@@ -45,12 +56,13 @@ struct Embedding {
     /// first to the last.
     void backward(const Matrix<T>& d_rows, const Cache& cache,
                   const SeatGradients<Embedding>& gradients) const {
-        gradients.for_each([&](Embedding& gradient, IndexRange rows) {
-            detail::add_rows_to_table(d_rows, rows, scale, gradient.table, [&](Index i) {
-                const Index token = cache.tokens(i, 0);
-                return token == padding_token ? detail::no_row : token;
+        if constexpr (detail::has_gradient<weights>())
+            gradients.for_each([&](Embedding& gradient, IndexRange rows) {
+                detail::add_rows_to_table(d_rows, rows, scale, gradient.table, [&](Index i) {
+                    const Index token = cache.tokens(i, 0);
+                    return token == padding_token ? detail::no_row : token;
+                });
             });
-        });
     }
 
     void initialise(const CounterRandom& random, std::uint64_t stream) {

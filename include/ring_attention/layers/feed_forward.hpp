@@ -15,6 +15,7 @@ struct FeedForwardOptions {
     ActivationKind activation = ActivationKind::gelu;
     bool gated = false;  ///< down(activation(gate(x)) * up(x)) in place of down(activation(up(x)))
     bool bias = true;    ///< of up, down and gate
+    Storage weights = Storage::computing;  ///< of kernels; bfloat16: for inference
 };
 
 /// y = down(activation(up(x))), or where it is gated y = down(activation(gate(x)) * up(x)) (SwiGLU, GeGLU;
@@ -29,8 +30,8 @@ struct FeedForward {
     static constexpr bool gated = options.gated;
     static constexpr Index tokens_at_once = gated ? 2048 : 4096;  // of inner activations as much
 
-    using Up = Dense<T, in_width, inner_width, options.bias>;
-    using Down = Dense<T, inner_width, out_width, options.bias>;
+    using Up = Dense<T, in_width, inner_width, options.bias, options.weights>;
+    using Down = Dense<T, inner_width, out_width, options.bias, options.weights>;
 
     std::conditional_t<gated, Up, Identity<T, in_width>> gate;
     Up up;

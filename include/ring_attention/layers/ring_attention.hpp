@@ -30,8 +30,8 @@ struct RingAttention {
                            qkv_width = query_width + 2 * key_value_width;
     static constexpr bool streams = options.causal, adds_forward = true;
 
-    using Projection = Dense<T, in_width, qkv_width, options.qkv_bias>;
-    using OutProjection = Dense<T, query_width, out_width, options.out_bias>;
+    using Projection = Dense<T, in_width, qkv_width, options.qkv_bias, options.weights>;
+    using OutProjection = Dense<T, query_width, out_width, options.out_bias, options.weights>;
     using QueryKey = detail::QueryKeyHeads<T, options>;
 
     Projection qkv;

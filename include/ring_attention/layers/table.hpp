@@ -32,10 +32,11 @@ void add_rows_to_table(const Matrix<T>& d_rows, IndexRange rows, T factor, Matri
 }
 
 /// Normal numbers.
-template <class T>
-void initialise_table(Matrix<T>& table, double deviation, const CounterRandom& random, std::uint64_t stream) {
+template <class Weight>
+void initialise_table(Matrix<Weight>& table, double deviation, const CounterRandom& random,
+                      std::uint64_t stream) {
     for (Index i = 0; i < table.size(); ++i)
-        table.data()[i] = T(deviation * random.normal(stream, std::uint64_t(i)));
+        table.data()[i] = Weight(T(deviation * random.normal(stream, std::uint64_t(i))));
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

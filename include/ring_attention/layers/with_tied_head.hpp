@@ -21,7 +21,7 @@ struct WithTiedHead {
     static constexpr bool each_token_alone = detail::each_token_alone<Trunk>();
     static constexpr std::uint64_t draws = detail::draws<Trunk>();
     static constexpr std::string_view part_separator = detail::part_separator<Trunk>();
-    using Head = TiedHead<Scalar, vocabulary, Trunk::out_width>;
+    using Head = TiedHead<Scalar, vocabulary, Trunk::out_width, Trunk::First::weights>;
 
     Trunk trunk;
 

@@ -21,6 +21,7 @@ struct Options {
     float softcap = 0;        ///< 0: none; else attention scores := softcap tanh(score / softcap)
     bool sinks = false;       ///< a parameter a head: a score more in every softmax, without a value
     Storage storage = Storage::computing;  ///< of keys and values, while they are kept and sent
+    Storage weights = Storage::computing;  ///< of kernels and tables; bfloat16: for inference
 };
 
 /// The width of the output.
@@ -43,6 +44,7 @@ struct LanguageOptions {
     float softcap = 0;
     bool sinks = false;
     Storage storage = Storage::computing;
+    Storage weights = Storage::computing;
 };
 
 /// What the options of a model say of the transformer that it is.
@@ -64,7 +66,8 @@ constexpr TransformerOptions transformer_options(const Options& o) {
             .window = o.window,
             .softcap = o.softcap,
             .sinks = o.sinks,
-            .storage = o.storage};
+            .storage = o.storage,
+            .weights = o.weights};
 }
 
 /// With sinusoidal positions.
@@ -81,7 +84,8 @@ constexpr TransformerOptions transformer_options(const LanguageOptions& o) {
             .softcap = o.softcap,
             .sinks = o.sinks,
             .positions = Positions::sinusoidal,
-            .storage = o.storage};
+            .storage = o.storage,
+            .weights = o.weights};
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI

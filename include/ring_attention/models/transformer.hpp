@@ -47,7 +47,8 @@ constexpr BlockOptions block_options(const TransformerOptions& o) {
             .ffn_bias = o.ffn_bias,
             .query_key_norm = o.query_key_norm,
             .rotary = o.rotary,
-            .storage = o.storage};
+            .storage = o.storage,
+            .weights = o.weights};
 }
 
 /// Some of the blocks have no window.
@@ -60,7 +61,8 @@ struct WithoutWindow {
 
 /// As a table of tokens is also the kernel of a head: logits of tokens of size 1 have size 1.
 constexpr EmbeddingOptions embedding_options(const TransformerOptions& o) {
-    EmbeddingOptions options{.scale = o.embedding_scale, .padding_token = o.padding_token};
+    EmbeddingOptions options{
+        .scale = o.embedding_scale, .padding_token = o.padding_token, .weights = o.weights};
     if (!o.tied_head) return options;
     double root = 1;
     for (int i = 0; i < 64; ++i) root = (root + o.hidden_size / root) / 2;
@@ -92,7 +94,8 @@ struct TransformerParts {
 
     using Entrance = std::conditional_t<
         has_tokens, Named<"embedding", Embedding<T, o.vocabulary, width, of_embedding>>,
-        PartIf<o.embed_dim != width, Named<"input_projection", Dense<T, o.embed_dim, width>>, Nothing>>;
+        PartIf<o.embed_dim != width, Named<"input_projection", Dense<T, o.embed_dim, width, true, o.weights>>,
+               Nothing>>;
     using Positioned = std::conditional_t<o.positions == Positions::learned,
                                           Named<"positions", LearnedPositions<T, o.max_positions, width>>,
                                           PartIf<o.positions == Positions::sinusoidal,
@@ -108,7 +111,8 @@ struct TransformerParts {
     using FinalNorm = PartIf<o.final_norm, Named<"final_norm", Norm>, Nothing>;
 
     static constexpr Index out_width = has_head ? o.vocabulary : width;
-    using Head = PartIf<has_head, Named<"head", Dense<T, width, o.vocabulary, o.head_bias>>, Nothing>;
+    using Head =
+        PartIf<has_head, Named<"head", Dense<T, width, o.vocabulary, o.head_bias, o.weights>>, Nothing>;
     using Capped =
         PartIf<(o.final_softcap > 0), Named<"", SoftCap<T, out_width, of_soft_cap>>, Identity<T, out_width>>;
 

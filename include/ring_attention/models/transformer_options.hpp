@@ -1,6 +1,6 @@
 #pragma once
 
-#include <ring_attention/attention/storage.hpp>
+#include <ring_attention/core/storage.hpp>
 #include <ring_attention/layers/activation_kind.hpp>
 #include <ring_attention/layers/norm_kind.hpp>
 #include <ring_attention/layers/rotary_options.hpp>
@@ -69,6 +69,7 @@ struct TransformerOptions {
     bool tied_head = false;                ///< the head's kernel is the transpose of the embedding's table
     float final_softcap = 0;               ///< of the logits; 0: none
     Storage storage = Storage::computing;  ///< of keys and values, while they are kept and sent
+    Storage weights = Storage::computing;  ///< of kernels and the table of tokens; bfloat16: for inference
     int padding_token = -1;  ///< whose embedding has no gradient (a tied head's kernel has); -1: none
 };
 
