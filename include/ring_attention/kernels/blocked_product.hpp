@@ -8,6 +8,7 @@
 #include <ring_attention/kernels/matrix_view.hpp>
 #include <ring_attention/kernels/micro_kernel.hpp>
 #include <ring_attention/kernels/packing.hpp>
+#include <ring_attention/kernels/rows_as_they_lie.hpp>
 #include <ring_attention/kernels/simd.hpp>
 
 // Products of any size, cut into blocks that fit the caches (Goto, van de Geijn 2008). for_all(count, task)
@@ -173,16 +174,38 @@ void multiply_few_rows_of_block(MatrixView<const T> a, MatrixView<const Right> b
     });
 }
 
+/// The same for few rows of a and a b that is read as it lies: its columns are contiguous and fill panels.
+template <Real T, class Right>
+void multiply_rows_as_they_lie(MatrixView<const T> a, MatrixView<const Right> b, MatrixView<T> c, bool add,
+                               const auto& for_all, const TileFinish<T>& finish) {
+    if (c.cols == 0) return;
+    constexpr Index panel_cols = PackedView<T>::panel_cols, most = 32, fewest = 4;
+    const Index panels = ceil_div(c.cols, panel_cols),
+                tasks = std::max(ceil_div(panels, most), std::min(for_all.tasks_wanted(), panels / fewest)),
+                cols = ceil_div(panels, std::max<Index>(tasks, 1)) * panel_cols;
+    for_all(ceil_div(c.cols, cols), [&](Index task) {
+        const Index col = task * cols, count = std::min(cols, c.cols - col);
+        const MatrixView<T> tile = c.middle_cols(col, count);
+        const bool in_place = !add && c.col_stride == 1;
+        T* const apart = in_place ? nullptr : workspace<T, Workspace::right>().require(c.rows * count);
+        const MatrixView<T> sums = in_place ? tile : MatrixView<T>{apart, c.rows, count, count, 1};
+        for (Index i = 0; i < c.rows; ++i) std::fill_n(&sums(i, 0), count, T(0));
+        continue_product<T>(a, b.middle_cols(col, count), sums);
+        if (!in_place)
+            for (Index i = 0; i < c.rows; ++i)
+                for (Index j = 0; j < count; ++j) tile(i, j) = add ? tile(i, j) + sums(i, j) : sums(i, j);
+        finish(tile, 0, col);
+    });
+}
+
 /// The same for a b that has not been packed. With few rows of a, packing would cost more than it saves.
 template <Real T, class Right>
 void multiply_block(MatrixView<const T> a, MatrixView<const Right> b, MatrixView<T> c, bool add,
                     const auto& for_all, const TileFinish<T>& finish) {
-    constexpr Index panel_cols = PackedView<T>::panel_cols;
     Index col = 0;
     if (c.rows <= 2 * ProductTile<T>::rows && b.col_stride == 1) {
-        col = c.cols / panel_cols * panel_cols;
-        multiply_block<T>(a, unpacked_panels<T>(b.middle_cols(0, col)), c.middle_cols(0, col), add, for_all,
-                          finish);
+        col = c.cols / PackedView<T>::panel_cols * PackedView<T>::panel_cols;
+        multiply_rows_as_they_lie<T>(a, b.middle_cols(0, col), c.middle_cols(0, col), add, for_all, finish);
     }
     if (c.rows <= ProductTile<T>::rows && b.col_stride != 1)
         return multiply_few_rows_of_block<T>(a, b, c, add, for_all, finish);

@@ -73,7 +73,8 @@ struct StoreTile {
     StoreTile middle_rows(Index first, Index count) const { return {c.middle_rows(first, count), add}; }
 };
 
-/// Makes the sums of a tile in registers, a (rows, k) b (k, vectors * width), and calls finish(sums). Column
+/// Makes the sums of a tile in registers, a (rows, k) b (k, vectors * width), from 0 or as finish.begin(sums)
+/// says, and calls finish(sums). Column
 /// p of a begins at a + p * a_col, its rows are a_row apart; row p of b begins at b + p * b_row.
 template <int rows, int vectors, class Element, class Right, class Finish>
 void multiply_tile(Index k, const Element* a, Index a_row, Index a_col, const Right* b, Index b_row,
@@ -82,7 +83,10 @@ void multiply_tile(Index k, const Element* a, Index a_row, Index a_col, const Ri
     using Lanes = typename ProductElement<Element>::Lanes;
     constexpr int width = Simd<T>::width;
     Simd<T> sum[std::size_t(rows)][std::size_t(vectors)];
-    unrolled<rows>([&](auto i) { unrolled<vectors>([&](auto v) { sum[i][v] = Simd<T>(T(0)); }); });
+    if constexpr (requires { finish.begin(sum); })
+        finish.begin(sum);
+    else
+        unrolled<rows>([&](auto i) { unrolled<vectors>([&](auto v) { sum[i][v] = Simd<T>(T(0)); }); });
     // Three rows share a pointer: one each, or one with an offset for every row, would not fit the integer
     // registers.
     constexpr int groups = (rows + 2) / 3;
@@ -184,31 +188,9 @@ void multiply_strips_within(const Strips<T>& a, const PackedView<T, Right>& b, M
     }
 }
 
-/// The first columns of c, for one row or two, and how many they are. Such a product waits for b to come from
-/// memory: where b has not been packed, four panels are read at a time, which are more lines of each row.
-template <Real T, class Right>
-Index multiply_four_panels(const Strips<T>& a, const PackedView<T, Right>& b, MatrixView<T> c, bool add) {
-    constexpr int vectors = 4 * ProductTile<T>::vectors;
-    constexpr Index cols = vectors * Simd<T>::width;
-    if (c.rows > 2 || c.col_stride != 1 || b.panel_stride != b.panel_cols) return 0;
-    Index col = 0;
-    const auto multiply = [&]<int rows>() {
-        for (; col + cols <= c.cols; col += cols)
-            multiply_tile<rows, vectors>(b.rows, a.data, a.row_stride, a.col_stride, b.panel(col),
-                                         b.row_stride, StoreTile<T>{c.middle_cols(col, cols), add});
-    };
-    if (c.rows == 1)
-        multiply.template operator()<1>();
-    else
-        multiply.template operator()<2>();
-    return col;
-}
-
 template <Real T, class Right>
 void multiply_strips(const Strips<T>& a, const PackedView<T, Right>& b, MatrixView<T> c, bool add) {
-    const Index done = multiply_four_panels<T>(a, b, c, add), left = c.cols - done;
-    multiply_strips_within<T>(a, b.middle_cols(done, left), c.middle_cols(done, left), add,
-                              whole_depth(b.rows));
+    multiply_strips_within<T>(a, b, c, add, whole_depth(b.rows));
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

@@ -66,7 +66,7 @@ struct Embedding {
     }
 
     void initialise(const CounterRandom& random, std::uint64_t stream) {
-        detail::initialise_table(table, double(options.deviation), random, stream);
+        detail::initialise_table<T>(table, double(options.deviation), random, stream);
     }
 };
 

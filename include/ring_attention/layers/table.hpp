@@ -32,7 +32,7 @@ void add_rows_to_table(const Matrix<T>& d_rows, IndexRange rows, T factor, Matri
 }
 
 /// Normal numbers.
-template <class Weight>
+template <class T, class Weight>
 void initialise_table(Matrix<Weight>& table, double deviation, const CounterRandom& random,
                       std::uint64_t stream) {
     for (Index i = 0; i < table.size(); ++i)

@@ -40,7 +40,7 @@ struct TokenTypes {
 
     /// As those of Embedding.
     void initialise(const CounterRandom& random, std::uint64_t stream) {
-        detail::initialise_table(table, 0.5, random, stream);
+        detail::initialise_table<T>(table, 0.5, random, stream);
     }
 };
 
