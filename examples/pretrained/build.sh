@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
-# build.sh MODEL_DIR PROGRAM: compiles one program for the published model in MODEL_DIR (config.json and weights, as
-# Hugging Face has them): shows the model as options of the library, installs what is missing, and leaves the program
-# at the path PROGRAM. It uses MPI where there is one. `PROGRAM --help` tells its commands.
+# build.sh [--bfloat16] MODEL_DIR PROGRAM: compiles one program for the published model in MODEL_DIR (config.json and
+# weights, as Hugging Face has them): shows the model as options of the library, installs what is missing, and leaves the
+# program at the path PROGRAM. It uses MPI where there is one. `PROGRAM --help` tells its commands. With --bfloat16 the
+# program keeps weights, keys and values so, in half the memory, and does not train.
 set -euo pipefail
 
+storage=()
+if [[ ${1:-} == --bfloat16 ]]; then
+    storage=(--bfloat16)
+    shift
+fi
 if [[ $# -ne 2 ]]; then
-    echo "usage: build.sh MODEL_DIR PROGRAM" >&2
+    echo "usage: build.sh [--bfloat16] MODEL_DIR PROGRAM" >&2
     exit 2
 fi
 model=$(realpath -- "$1")
@@ -28,7 +34,7 @@ compile() {
 }
 
 compile "$work/tool" model_options
-header=$("$work/tool/examples/pretrained/model_options" "$model")
+header=$("$work/tool/examples/pretrained/model_options" "${storage[@]}" "$model")
 sed -n "/^constexpr/,/^};/p" <<<"$header"
 
 # A folder for each header, so that who compiles a model again need not wait.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <list>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,24 +53,41 @@ inline Batch read_batch(const std::filesystem::path& path) {
     return batch;
 }
 
+/// gradient: nullptr where nobody asked for it.
 inline void write_results(const EvaluateArguments& arguments, const ra::Tensor<float, 3>& output,
-                          const Model& gradient) {
+                          const Model* gradient) {
     std::vector<ra::NamedTensor> tensors{ra::named_tensor(
         "output", {output.dimension(0), output.dimension(1), output.dimension(2)}, output.data())};
     std::list<std::vector<float>> published;  // until they are written
-    if (arguments.gradients)
-        ra::for_each_published(gradient, [&](const std::string& name, const std::vector<ra::Index>& shape,
-                                             const std::vector<float>& numbers) {
+    if (gradient)
+        ra::for_each_published(*gradient, [&](const std::string& name, const std::vector<ra::Index>& shape,
+                                              const std::vector<float>& numbers) {
             published.push_back(numbers);
             tensors.push_back(ra::named_tensor("grad." + name, shape, published.back().data()));
         });
     ra::write_safetensors(arguments.output, std::move(tensors));
 }
 
+/// The output for this rank's tokens, and in `gradient` those of sum(output * loss_weight).
+template <class AnyModel>
+ra::Tensor<float, 3> run_backward([[maybe_unused]] const AnyModel& model,
+                                  const ra::Tensor<ra::Token, 2>& tokens, const ra::Sequences& sequences,
+                                  const ra::Tensor<float, 3>& loss_weight, ra::RingReference ring,
+                                  std::optional<AnyModel>& gradient) {
+    typename AnyModel::Cache cache;
+    const ra::Tensor<float, 3> output = model.forward(tokens, cache, sequences, ring);
+    if constexpr (learns<AnyModel>) {
+        gradient = ra::zeros_like(model);
+        model.backward(loss_weight, cache, *gradient, ring);
+    }
+    return output;
+}
+
 /// Writes what the model makes of a file: `output` and, where asked for, the gradients of
 /// sum(output * loss_weight) as grad.<name>, the name that the parameter has where the model was published.
 /// All ranks call it, each computes for its own tokens, and rank 0 writes.
 inline int evaluate(const EvaluateArguments& arguments, ra::RingReference ring) {
+    if (arguments.gradients) require_learning("evaluate --gradients");
     if (ring.rank() == 0) ra::require_writable(arguments.output);
     const Batch batch = read_batch(arguments.input);
     require_positions(batch.tokens.dimension(1));
@@ -80,16 +98,13 @@ inline int evaluate(const EvaluateArguments& arguments, ra::RingReference ring) 
     ra::Sequences sequences{.lengths = batch.lengths};
     if (batch.token_types.size() > 0) sequences.token_types = ra::tokens_of(batch.token_types, share);
 
-    Model::Cache cache;
+    std::optional<Model> gradient;
     const ra::Tensor<float, 3> output =
-        arguments.gradients ? model.forward(tokens, cache, sequences, ring) : model(tokens, sequences, ring);
-    Model gradient;
-    if (arguments.gradients) {
-        gradient = ra::zeros_like(model);
-        model.backward(ra::tokens_of(batch.loss_weight, share), cache, gradient, ring);
-    }
+        arguments.gradients
+            ? run_backward(model, tokens, sequences, ra::tokens_of(batch.loss_weight, share), ring, gradient)
+            : model(tokens, sequences, ring);
     const ra::Tensor<float, 3> whole = ra::gather(ring, output, share);
-    if (ring.rank() == 0) write_results(arguments, whole, gradient);
+    if (ring.rank() == 0) write_results(arguments, whole, gradient ? &*gradient : nullptr);
     return 0;
 }
 

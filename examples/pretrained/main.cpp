@@ -83,7 +83,7 @@ void add_generate(CLI::App& app, Job& job) {
 void add_train(CLI::App& app, Job& job) {
     pretrained::TrainArguments& with = job.train;
     CLI::App* command = add_command(app, job, "train", "Goes on training, and saves in the published format",
-                                    with, pretrained::train);
+                                    with, pretrained::train<>);
     add_path(command, "--data", with.data, "safetensors: input_ids [texts, tokens] or one text [tokens]")
         ->required();
     add_path(command, "--out", with.out, "Folder for config.json and the weights")->required();

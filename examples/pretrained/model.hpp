@@ -29,6 +29,16 @@ inline Model load(const ModelArguments& arguments) {
     return model;
 }
 
+/// Whether it has gradients: weights kept as bfloat16 have none.
+template <class AnyModel>
+inline constexpr bool learns = decltype(AnyModel::body)::options.weights == ra::Storage::computing;
+
+/// For whoever needs them. Throws ra::Error where the model has none.
+inline void require_learning(const std::string& command) {
+    if (!learns<Model>)
+        throw ra::Error(command + ": this program was built with --bfloat16, and such weights do not learn");
+}
+
 /// Whether it says which token comes next, and tokens do not see those.
 inline constexpr bool is_language_model = options.head && options.causal;
 

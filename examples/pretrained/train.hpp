@@ -56,6 +56,7 @@ inline Windows random_windows(const ra::Tensor<ra::Token, 2>& texts, const Train
 
 /// A training of the model, one step at a time. Throws ra::Error where the model has a number that is not
 /// finite.
+template <class Model>
 class Trainer {
   public:
     Trainer(const TrainArguments& arguments, const ra::Tensor<ra::Token, 2>& texts, ra::RingReference ring)
@@ -95,7 +96,7 @@ class Trainer {
     ra::AdamW<Model> optimiser_;
     ra::WarmupCosine schedule_;
     ra::List<ra::Index> positions_;  // in a window, of what this rank holds
-    Model::Cache cache_;
+    typename Model::Cache cache_;
 };
 
 /// The texts of a file: input_ids, [texts, tokens] or one text [tokens].
@@ -120,8 +121,9 @@ inline void prepare_folder(const std::filesystem::path& out) {
 /// What can be lost comes first; then the digest or, when a signal has ended the training, where the model
 /// is. All ranks call it, and throw alike where the weights are not finite: then the folder has what it had.
 /// Returns the exit code.
-inline int end_training(const TrainArguments& arguments, const Model& model, ra::RingReference ring,
-                        std::int64_t steps, int signal) {
+template <class Model>
+int end_training(const TrainArguments& arguments, const Model& model, ra::RingReference ring,
+                 std::int64_t steps, int signal) {
     ring_lm::require_finite(model, "the weights are not saved");
     if (ring.rank() == 0) ra::save_pretrained(model, arguments.out, arguments.model.folder);
     signal = std::max(signal, ring_lm::largest_of_ranks(ring, ring_lm::Interruption::signal()));
@@ -137,12 +139,13 @@ inline int end_training(const TrainArguments& arguments, const Model& model, ra:
 /// Goes on training, and saves the model in the format in which it was published. All ranks call it; the
 /// weights do not depend on their number. When a rank gets SIGINT, SIGTERM or SIGHUP, all end after the step
 /// under way and save. Returns the exit code: 0, or 128 + signal.
-inline int train(const TrainArguments& arguments, ra::RingReference ring) {
+template <class Model>
+int train_model(const TrainArguments& arguments, ra::RingReference ring) {
     require_language_model("train");
     require_positions(arguments.context);
     const ra::Tensor<ra::Token, 2> texts = read_texts(arguments);
     const bool speaks = ring.rank() == 0;
-    Trainer trainer(arguments, texts, ring);
+    Trainer<Model> trainer(arguments, texts, ring);
     if (speaks) prepare_folder(arguments.out);
 
     ring_lm::Interruption::watch();
@@ -160,6 +163,16 @@ inline int train(const TrainArguments& arguments, ra::RingReference ring) {
     }
     if (speaks) line.end();
     return end_training(arguments, trainer.model(), ring, step, signal);
+}
+
+/// The same, or ra::Error where the model does not learn.
+template <class AnyModel = Model>
+int train(const TrainArguments& arguments, ra::RingReference ring) {
+    require_learning("train");
+    if constexpr (learns<AnyModel>)
+        return train_model<AnyModel>(arguments, ring);
+    else
+        return 1;
 }
 
 }  // namespace pretrained

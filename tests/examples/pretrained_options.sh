@@ -10,8 +10,13 @@ broken() { die "$@"; }
 grep -q '^constexpr ra::TransformerOptions options{$' out.txt || die "no options: $(cat out.txt)"
 grep -q '^    \.vocabulary = 61,  // .' out.txt || die "no vocabulary with a comment: $(cat out.txt)"
 grep -qF "$model" out.txt || die "no folder: $(cat out.txt)"
+! grep -q bfloat16 out.txt || die "bfloat16 unasked: $(cat out.txt)"
+"$model_options" --bfloat16 "$model" >out.txt
+grep -q '^    \.storage = ra::Storage::bfloat16,  // .' out.txt || die "no storage: $(cat out.txt)"
+grep -q '^    \.weights = ra::Storage::bfloat16,  // .' out.txt || die "no weights: $(cat out.txt)"
 
 refuses "one argument"
+refuses "one argument" --bfloat16
 refuses "nowhere" nowhere
 mkdir other
 refuses "config.json" other

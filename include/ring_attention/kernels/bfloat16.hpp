@@ -81,13 +81,32 @@ struct Bfloat16Lanes<double> {
     typedef std::uint64_t Bits __attribute__((vector_size(simd_bytes)));
 };
 
+/// As many as a Simd<T> has lanes, each in the lower half of 32 bits. One instruction, where g++ 12 makes
+/// five of the conversion.
+template <Real T>
+[[gnu::always_inline]] inline typename Bfloat16Lanes<T>::FloatBits load_bits(const Bfloat16* from) {
+    using Lanes = Bfloat16Lanes<T>;
+    using FloatBits = typename Lanes::FloatBits;
+#if defined(__AVX512F__)
+    if constexpr (sizeof(FloatBits) == 64)
+        return reinterpret_cast<FloatBits>(_mm512_maskz_cvtepu16_epi32(
+            __mmask16(-1), _mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(from))));
+#endif
+#if defined(__AVX2__)
+    if constexpr (sizeof(FloatBits) == 32)
+        return reinterpret_cast<FloatBits>(
+            _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i_u*>(from))));
+#endif
+    typename Lanes::Narrow narrow;
+    std::memcpy(&narrow, from, sizeof(narrow));
+    return __builtin_convertvector(narrow, FloatBits);
+}
+
 /// A vector of numbers, exactly.
 template <Real T>
 [[gnu::always_inline]] inline Simd<T> widen(const Bfloat16* from) {
     using Lanes = Bfloat16Lanes<T>;
-    typename Lanes::Narrow narrow;
-    std::memcpy(&narrow, from, sizeof(narrow));
-    const auto bits = __builtin_convertvector(narrow, typename Lanes::FloatBits) << 16;
+    const auto bits = load_bits<T>(from) << 16;
     return Simd<T>(
         __builtin_convertvector(reinterpret_cast<typename Lanes::Floats>(bits), typename Simd<T>::Lanes));
 }

@@ -87,15 +87,9 @@ struct ProductElement<Bfloat16Pair> {
 /// Rows first and second, `count` numbers each, become one of pairs; where there is no second, it is 0.
 inline void pair_rows(const Bfloat16* first, const Bfloat16* second, Index count, Bfloat16Pair* to) {
     constexpr Index width = Simd<float>::width;
-    using Narrow = Bfloat16Lanes<float>::Narrow;
-    const auto widened = [](const Bfloat16* from) {
-        Narrow narrow;
-        std::memcpy(&narrow, from, sizeof(narrow));
-        return __builtin_convertvector(narrow, Bfloat16Pairs::Lanes);
-    };
     Index i = 0;
     for (; second && i + width <= count; i += width)
-        Bfloat16Pairs(widened(first + i) | widened(second + i) << 16).store(to + i);
+        Bfloat16Pairs(load_bits<float>(first + i) | load_bits<float>(second + i) << 16).store(to + i);
     for (; i < count; ++i) to[i] = {first[i], second ? second[i] : Bfloat16{}};
 }
 

@@ -182,7 +182,7 @@ void multiply_rows_as_they_lie(MatrixView<const T> a, MatrixView<const Right> b,
     constexpr Index panel_cols = PackedView<T>::panel_cols, most = 32, fewest = 4;
     const Index panels = ceil_div(c.cols, panel_cols),
                 tasks = std::max(ceil_div(panels, most), std::min(for_all.tasks_wanted(), panels / fewest)),
-                cols = ceil_div(panels, std::max<Index>(tasks, 1)) * panel_cols;
+                cols = ceil_div(panels, tasks) * panel_cols;
     for_all(ceil_div(c.cols, cols), [&](Index task) {
         const Index col = task * cols, count = std::min(cols, c.cols - col);
         const MatrixView<T> tile = c.middle_cols(col, count);
