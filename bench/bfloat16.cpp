@@ -1,9 +1,10 @@
-// What does attention forward gain or cost where keys and values are kept as bfloat16, over its own time in
-// float, and what is the limit on this machine?
+// What do attention forward and layers gain or cost where keys and values, or weights, are kept as bfloat16,
+// over their own time in float, and what is the limit on this machine?
 
 #include <algorithm>
 #include <vector>
 
+#include <ring_attention/layers/copy_parameters.hpp>
 #include <ring_attention/ring_attention.hpp>
 
 #include "flops.hpp"
@@ -46,6 +47,46 @@ void forward(benchmark::State& state) {
 BENCHMARK(forward)
     ->ArgNames({"N", "d", "causal"})
     ->ArgsProduct({{4096}, {64, 128}, {0, 1}})
+    ->Apply(bench::rounds<7>);
+
+/// Layers one after the other, more than the caches hold, so that few rows wait for the weights.
+template <ra::Storage storage>
+using Layers = std::vector<ra::Dense<float, 1024, 1024, false, storage>>;
+
+/// So many rows go through 64 layers with weights in float, then with the same in bfloat16, in turn.
+void weights(benchmark::State& state) {
+    const int threads_before = ra::num_threads();
+    ra::set_num_threads(int(state.range(1)));
+    Layers<ra::Storage::computing> wide(64);
+    Layers<ra::Storage::bfloat16> narrow(64);
+    for (auto& layer : wide) layer.initialise(ra::CounterRandom(1, ra::RandomPurpose::initial_values), 1);
+    for (std::size_t i = 0; i < wide.size(); ++i) ra::copy_parameters(wide[i], narrow[i]);
+    const ra::Matrix<float> x = ra::Matrix<float>::Ones(state.range(0), 1024);
+    const auto seconds_of = [&](const auto& layers) {
+        return bench::seconds_per_call([] { return 0; },
+                                       [&](int) {
+                                           ra::Matrix<float> y = x;
+                                           for (const auto& layer : layers) y = layer.forward(y, nullptr);
+                                           return y;
+                                       });
+    };
+    std::vector<double> seconds, over_float;
+    for (auto _ : state) {
+        const double of_float = seconds_of(wide);
+        seconds.push_back(seconds_of(narrow));
+        over_float.push_back(seconds.back() / of_float);
+        state.SetIterationTime(seconds.back());
+    }
+    const double numbers = 64.0 * 1024 * 1024;
+    state.counters["over_float"] = bench::median(over_float);
+    state.counters["GB/s"] = 2 * numbers / bench::median(seconds) / 1e9;
+    state.counters["GFLOP/s"] = 2 * numbers * double(state.range(0)) / bench::median(seconds) / 1e9;
+    ra::set_num_threads(threads_before);
+}
+
+BENCHMARK(weights)
+    ->ArgNames({"rows", "threads"})
+    ->ArgsProduct({{1, 8, 64, 512}, {1, 2}})
     ->Apply(bench::rounds<7>);
 
 }  // namespace
