@@ -201,3 +201,28 @@ TEST_CASE_TEMPLATE("attention: scores that are all -infinity give 0, log-sum-exp
         CHECK(gradient.value(0, 0, 2, 0) == c.d_output(0, 0, 2, 0));
     }
 }
+
+TEST_CASE_TEMPLATE("attention: scores beyond the largest number are as large as the cap", T, float, double) {
+    const T huge = std::sqrt(std::numeric_limits<T>::max()) * T(16);
+    constexpr ra::Index tokens = 150;
+    constexpr double cap = 3;
+    AttentionCase<T> c({1, 1, std::size_t(tokens), 1}, Scores::ordinary);
+    c.q.setConstant(huge);
+    for (ra::Index i = 0; i < tokens; ++i) c.k(0, 0, i, 0) = i % 3 == 0 ? huge : -huge;
+    for (const bool causal : {true, false}) {
+        const auto [result, gradient] = support::run(c, {.causal = causal, .softcap = cap});
+        for (ra::Index query = 0; query < tokens; ++query) {
+            double sum = 0, output = 0;
+            for (ra::Index key = 0; key < (causal ? query + 1 : tokens); ++key) {
+                const double weight = std::exp(key % 3 == 0 ? cap : -cap);
+                sum += weight, output += weight * double(c.v(0, 0, key, 0));
+            }
+            CHECK(double(result.output(0, 0, query, 0)) ==
+                  doctest::Approx(output / sum).epsilon(1e-5).scale(1));
+            CHECK(double(result.log_sum_exp(0, 0, query)) == doctest::Approx(std::log(sum)).epsilon(1e-5));
+            CHECK(gradient.query(0, 0, query, 0) == 0);
+            CHECK(gradient.key(0, 0, query, 0) == 0);
+            CHECK(std::isfinite(gradient.value(0, 0, query, 0)));
+        }
+    }
+}

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <type_traits>
 
+#include <ring_attention/attention/score_cap.hpp>
 #include <ring_attention/attention/tile.hpp>
 #include <ring_attention/kernels/vector_math.hpp>
 
@@ -55,10 +56,10 @@ struct BackwardMemory {
 };
 
 /// Keys [key, end) and the lanes from `first` on: S^T becomes P^T and dP^T becomes dS^T; masked(lane, key, x)
-/// is x, or 0.
+/// is x, or 0. cap: what S^T is still to become (score_cap.hpp).
 template <int vectors, Real T>
 void softmax_backward(const BackwardMemory<T>& memory, T scale, Index first, Index key, Index end,
-                      auto&& masked) {
+                      auto&& masked, const auto& cap) {
     constexpr Index max_queries = BackwardMemory<T>::max_queries;
     Simd<T> own_scale[std::size_t(vectors)], minus_shift[std::size_t(vectors)], unit[std::size_t(vectors)],
         minus_rest[std::size_t(vectors)], dot[std::size_t(vectors)];
@@ -75,11 +76,12 @@ void softmax_backward(const BackwardMemory<T>& memory, T scale, Index first, Ind
             constexpr int lane = v * Simd<T>::width;
             T* const weight = memory.weights + key * max_queries + first + lane;
             T* const d_score = memory.d_scores + key * max_queries + first + lane;
-            const Simd<T> x = fma(Simd<T>::load(weight), own_scale[v], minus_shift[v]);
+            const Simd<T> given = Simd<T>::load(weight), score = cap(given);
+            const Simd<T> x = fma(score, own_scale[v], minus_shift[v]);
             const Simd<T> p = exp2_weight(fma(x, unit[v], minus_rest[v]));
             masked(std::integral_constant<int, lane>{}, key, p).store(weight);
-            masked(std::integral_constant<int, lane>{}, key, p * (Simd<T>::load(d_score) - dot[v]) * scales)
-                .store(d_score);
+            const Simd<T> d = p * (Simd<T>::load(d_score) - dot[v]) * scales;
+            masked(std::integral_constant<int, lane>{}, key, cap.gradient(given, score, d)).store(d_score);
         });
 }
 

@@ -178,7 +178,7 @@ class FewQueries {
     /// not finite is kept away from it.
     template <class Number>
     void add_values(MatrixView<const Number> values, MatrixView<T> output) const {
-        const IndexRange whole = scores_of_.plain() ? all_ : IndexRange{};
+        const IndexRange whole = scores_of_.may_hide() ? IndexRange{} : all_;
         Index done = any_.first;
         const auto add_up_to = [&](Index key) {
             add_weighted_to_few_rows<T>({scores_ + done, rows_, key - done, stride, 1},
@@ -202,7 +202,7 @@ class FewQueries {
         for (Index row = 0; row < rows_; ++row) {
             const IndexRange seen = seen_[std::size_t(row)];
             const T weight = scores_[row * stride + key];
-            if (key < seen.first || key >= seen.end() || (!scores_of_.plain() && weight == T(0))) continue;
+            if (key < seen.first || key >= seen.end() || (scores_of_.may_hide() && weight == T(0))) continue;
             for (Index i = 0; i < output.cols; ++i) output(row, i) += weight * number_as<T>(value[i]);
         }
     }

@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include <ring_attention/attention/score_cap.hpp>
 #include <ring_attention/attention/tile.hpp>
 #include <ring_attention/kernels/vector_math.hpp>
 
@@ -124,6 +125,7 @@ struct Softmax {
     const T* new_maximum;
     SoftmaxSoFar<T> so_far;
     T* decay;
+    bool cap;  // whether the scores, but not their maximum, are still to be capped
 };
 
 /// Where the weights of a key go.
@@ -140,8 +142,8 @@ struct StoreWeights {
 /// Scores (N, lanes) of some of the keys become weights 2^(score scale - maximum), which store(key, lane,
 /// weights) takes, and may round, for Store::keys keys at a time; maximum and sum of the queries move on.
 template <int vectors, Real T, class Store>
-void scores_to_weights(const Softmax<T>& softmax, const T* scores, const IndexRange& keys,
-                       const Store& store) {
+void scores_to_weights(const Softmax<T>& softmax, const T* scores, const IndexRange& keys, const Store& store,
+                       const auto& cap) {
     constexpr int lanes = AttentionTile<T>::lanes;
     const Simd<T> nothing(-std::numeric_limits<T>::infinity()), scale(softmax.scale);
     Simd<T> shift[std::size_t(vectors)], total[std::size_t(vectors)];
@@ -162,7 +164,7 @@ void scores_to_weights(const Softmax<T>& softmax, const T* scores, const IndexRa
             Simd<T> weight[Store::keys];
             unrolled<Store::keys>([&](auto i) {
                 const T* const score = scores + (j + i) * lanes + lane;
-                weight[i] = exp2_weight(fma(Simd<T>::load(score), scale, -shift[v]));
+                weight[i] = exp2_weight(fma(cap(Simd<T>::load(score)), scale, -shift[v]));
             });
             store(j, lane, weight);
             unrolled<Store::keys>([&](auto i) { total[v] = total[v] + weight[i]; });
@@ -171,6 +173,15 @@ void scores_to_weights(const Softmax<T>& softmax, const T* scores, const IndexRa
         constexpr int lane = v * Simd<T>::width;
         T* const sum = softmax.so_far.sum + lane;
         fma(Simd<T>::load(sum), Simd<T>::load(softmax.decay + lane), total[v]).store(sum);
+    });
+}
+
+template <int vectors, Real T, class Store>
+void scores_to_weights(const Softmax<T>& softmax, const T* scores, const IndexRange& keys,
+                       const Store& store) {
+    constexpr Index lanes = AttentionTile<T>::lanes;
+    visit_cap<vectors>(softmax.cap, scores + keys.first * lanes, keys.count, lanes, [&](const auto& cap) {
+        scores_to_weights<vectors>(softmax, scores, keys, store, cap);
     });
 }
 

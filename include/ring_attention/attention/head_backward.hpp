@@ -45,8 +45,9 @@ class BackwardQueries {
           scores_of_(head.plan, head.terms, head.seat, head.head, 1, head.tokens, rows),
           d_bias_(head.d_bias),
           scale_(T(head.plan.score.scale)),
-          masked_(masked || !scores_of_.plain()),
-          memory_(head.plan.heads, scores_of_.has_cap(), scores_of_.has_function()),
+          masked_(masked || scores_of_.may_hide()),
+          memory_(head.plan.heads, scores_of_.capped() && !scores_of_.capped_alone(),
+                  scores_of_.has_function()),
           query_rows_(queries.query, masked_, memory_.query_rows),
           d_output_rows_(queries.d_output, masked_, memory_.d_output_rows) {
         for_each_tile<T>(num_queries(), [&](auto, Index first, Index count) {
@@ -122,7 +123,7 @@ class BackwardQueries {
         };
         const auto sees = [&](Index query, Index key) {
             return key >= of(query).first && key < of(query).end() &&
-                   (scores_of_.plain() || memory_.weights[key * max_queries + query] != T(0));
+                   (!scores_of_.may_hide() || memory_.weights[key * max_queries + query] != T(0));
         };
         const auto seen_by = [&](Index key, Index query) { return sees(query, key); };
         const auto scores = [&](T* numbers) {
@@ -130,9 +131,10 @@ class BackwardQueries {
         };
         add_weighted_rows<T>(scores(memory_.weights), d_output_rows_, tile.d_value, see_key, seen_by);
         add_weighted_rows<T>(scores(memory_.d_scores), query_rows_, tile.d_key, see_key, seen_by);
-        add_weighted_rows<T>(scores(memory_.d_scores).transposed(),
-                             WeightedRows<T>(tile.key, !all_see_all || !scores_of_.plain(), memory_.key_rows),
-                             queries_.d_query, see_keys, sees);
+        add_weighted_rows<T>(
+            scores(memory_.d_scores).transposed(),
+            WeightedRows<T>(tile.key, !all_see_all || scores_of_.may_hide(), memory_.key_rows),
+            queries_.d_query, see_keys, sees);
     }
 
     /// P^T and dS^T of a tile of queries; 0 for the keys that they do not see.
@@ -152,7 +154,9 @@ class BackwardQueries {
         product(tile.key, memory_.query, memory_.weights);
         product(tile.value, memory_.d_output, memory_.d_scores);
         const auto of_tile = [&](T* numbers) { return numbers ? numbers + first : nullptr; };
-        if (!scores_of_.plain())
+        const bool capped_alone = scores_of_.capped_alone(),
+                   go_back = scores_of_.may_hide() || memory_.cap != nullptr;
+        if (!scores_of_.plain() && !capped_alone)
             scores_of_.apply(memory_.weights + first, max_queries, first, rows.count, tile.tokens, 0, any,
                              of_tile(memory_.cap), of_tile(memory_.function));
         const auto see = [](auto, Index, Simd<T> x) { return x; };
@@ -161,10 +165,15 @@ class BackwardQueries {
         };
         const Index whole_from = visible.all.count > 0 ? visible.all.first : any.end(),
                     whole_to = std::max(whole_from, visible.all.end());
-        softmax_backward<vectors, T>(memory_, scores_of_.scale(), first, any.first, whole_from, masked);
-        softmax_backward<vectors, T>(memory_, scores_of_.scale(), first, whole_from, whole_to, see);
-        softmax_backward<vectors, T>(memory_, scores_of_.scale(), first, whole_to, any.end(), masked);
-        if (!scores_of_.plain()) through_scores(tile.tokens, rows, any);
+        visit_cap<vectors>(
+            capped_alone, memory_.weights + any.first * max_queries + first, any.count, max_queries,
+            [&](const auto& cap) {
+                const T scale = go_back ? T(1) : scale_;
+                softmax_backward<vectors, T>(memory_, scale, first, any.first, whole_from, masked, cap);
+                softmax_backward<vectors, T>(memory_, scale, first, whole_from, whole_to, see, cap);
+                softmax_backward<vectors, T>(memory_, scale, first, whole_to, any.end(), masked, cap);
+            });
+        if (go_back) through_scores(tile.tokens, rows, any);
         hide_keys<T>(memory_, first, 0, any.first);
         hide_keys<T>(memory_, first, any.end(), tile.key.rows);
     }
@@ -181,9 +190,10 @@ class BackwardQueries {
                     select<T>(weight > Simd<T>(T(0)), d_score, weight).store(memory_.d_scores + at);
                 }
         };
-        for_each([&](Index at, Simd<T> d_score) {
-            return memory_.function ? d_score * Simd<T>::load(memory_.function + at) : d_score;
-        });
+        if (memory_.function || d_bias_.data)
+            for_each([&](Index at, Simd<T> d_score) {
+                return memory_.function ? d_score * Simd<T>::load(memory_.function + at) : d_score;
+            });
         if (d_bias_.data)
             scores_of_.add_to_bias(memory_.d_scores + rows.first, max_queries, rows.first, rows.count,
                                    key_tokens, 0, keys, d_bias_);

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <limits>
 #include <numbers>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -14,6 +15,7 @@
 #include <ring_attention/attention/paired_products.hpp>
 #include <ring_attention/attention/scores.hpp>
 #include <ring_attention/attention/tile.hpp>
+#include <ring_attention/core/floating_point_modes.hpp>
 #include <ring_attention/kernels/finite_rows.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
@@ -85,6 +87,9 @@ class QueryBlock {
     /// of queries begins to see.
     void absorb(const StoredRows<const T>& keys, const StoredRows<const T>& values,
                 const TokenPositions& key_tokens) {
+        // With the distance weights fall to next to nothing. Plain scores keep the bits that they always had.
+        std::optional<FlushToZero> flush_to_zero;
+        if (!scores_of_.plain()) flush_to_zero.emplace();
         find_seen(mask_, batch_, tokens_, group_, rows_.first, key_tokens,
                   std::span(seen_).first(std::size_t(rows_.count)));
         Index most = 0;
@@ -188,14 +193,18 @@ class QueryBlock {
                                      tile.first, tile.count);
         if (visible.any.count == 0) return;
         const IndexRange keys = visible.scores_of(tile.count);
+        const bool all = visible.all == visible.any;
+        // Not where a key would have to stay hidden, as the one that makes an odd tile pairs.
+        cap_in_softmax_ = scores_of_.capped_alone() && all && !(paired_ && visible.any.end() % 2 != 0);
         // Where scores are still to become others, their maximum is taken later.
-        const IndexRange whole = scores_of_.plain() ? visible.all : IndexRange{};
+        const IndexRange whole = scores_of_.plain() || cap_in_softmax_ ? visible.all : IndexRange{};
         std::fill_n(new_maximum_, lanes, -std::numeric_limits<T>::infinity());
         multiply_keys<vectors>(queries.first, keys,
                                StoreScores<T>{scores_ + keys.first * lanes, new_maximum_,
                                               whole.first - keys.first, whole.end() - keys.first});
-        if (!scores_of_.plain()) {
-            const bool all = visible.all == visible.any;
+        if (cap_in_softmax_) {
+            cap_numbers<T>(new_maximum_, lanes);
+        } else if (!scores_of_.plain()) {
             scores_of_.apply(scores_, lanes, queries.first, queries.count, key_tokens, tile.first,
                              visible.any, nullptr, nullptr, all ? new_maximum_ : nullptr);
             if (!all) mask_scores<T>(visible, visible.any, scores_, new_maximum_);
@@ -218,19 +227,19 @@ class QueryBlock {
     /// The scores become weights, and the mean of the values with them goes to the output.
     template <int vectors>
     void add_values(const VisibleKeys<T>& visible, T* output, const SoftmaxSoFar<T>& so_far) {
-        // A score of -infinity hides a key from a query as the mask does.
-        const bool plain = scores_of_.plain();
-        const IndexRange whole = plain ? visible.all : IndexRange{};
-        const Softmax<T> softmax{scale_, new_maximum_, so_far, decay_};
+        const bool may_hide = scores_of_.may_hide();
+        const IndexRange whole = may_hide ? IndexRange{} : visible.all;
+        const Softmax<T> softmax{scale_, new_maximum_, so_far, decay_, cap_in_softmax_};
         if constexpr (can_pair<T>)
-            if (paired_) return pairs_.add_values<vectors>(softmax, scores_, visible, whole, !plain, output);
+            if (paired_)
+                return pairs_.add_values<vectors>(softmax, scores_, visible, whole, may_hide, output);
         scores_to_weights<vectors>(softmax, scores_, visible.any, StoreWeights<T>{scores_});
         // A tile of keys begins where its queries begin to see: the first key is one of any.
         const FiniteRows<T> finite(value_.middle_rows(0, visible.any.end()), whole);
         multiply_panel<vectors>(value_width_, unpacked_strips<T>(finite.rows().transposed()), scores_, lanes,
                                 whole_depth(visible.any.end()), DecayAndAdd<T>{output, decay_});
         add_wild_values(
-            finite.wild(), visible, !plain, value_width_, output,
+            finite.wild(), visible, may_hide, value_width_, output,
             [&](Index key, Index lane) { return scores_[key * lanes + lane]; }, value_);
     }
 
@@ -254,6 +263,7 @@ class QueryBlock {
     T *query_, *output_, *maximum_, *sum_;
     // Of the tile that is at work: (keys, lanes), (lanes), (lanes).
     T *scores_, *decay_, *new_maximum_;
+    bool cap_in_softmax_;
     MatrixView<const T> key_, value_;  // these,
     PairedProducts pairs_;             // or these
 };

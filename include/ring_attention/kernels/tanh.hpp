@@ -37,6 +37,30 @@ struct TanhConstants {
     return x * height * fma(square, polynomial(square, TanhConstants::of_small), Simd<float>(1.0f));
 }
 
+/// Its derivative, where tanh is `value`.
+[[gnu::always_inline]] inline Simd<float> tanh_derivative_of_small(Simd<float> value) {
+    return fma(-value, value, Simd<float>(1.0f));
+}
+
+/// Whether all of the numbers (rows, vectors * width), a row `stride` numbers from the next, are below `half`
+/// in size.
+template <int vectors>
+bool all_below_half(const float* numbers, Index rows, Index stride) {
+    using Bits = Simd<float>::Predicate;
+    Bits largest[std::size_t(vectors)] = {};  // sizes rise as their bits do
+    for (Index row = 0; row < rows; ++row)
+        unrolled<vectors>([&](auto v) {
+            const Bits size =
+                to_bits(abs(Simd<float>::load(numbers + row * stride + v * Simd<float>::width)));
+            largest[v] = size > largest[v] ? size : largest[v];
+        });
+    bool all = true;
+    unrolled<vectors>([&](auto v) {
+        all = all && all_less(from_bits<float>(largest[v]), Simd<float>(TanhConstants::half));
+    });
+    return all;
+}
+
 /// Below this 2^y - 1 is -1.
 inline constexpr double lowest_of_exp2_minus_1 = -128;
 
@@ -115,11 +139,7 @@ template <Real T>
         return of_any(x);
     else
         return by_size(
-            x,
-            [&](Simd<T> below_half) {
-                const Simd<T> value = tanh_of_small(below_half, one);
-                return fma(-value, value, one);
-            },
+            x, [&](Simd<T> below_half) { return tanh_derivative_of_small(tanh_of_small(below_half, one)); },
             of_any);
 }
 
