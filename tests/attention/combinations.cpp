@@ -17,13 +17,14 @@
 #include "support/attention_random.hpp"
 #include "support/bfloat16.hpp"
 #include "support/num_threads.hpp"
+#include "support/sanitized.hpp"
 
 namespace {
 
 namespace ra = ring_attention;
 using support::RandomAttention;
 
-constexpr std::uint64_t num_cases = 2000;
+constexpr std::uint64_t num_cases = support::num_cases(2000);
 
 }  // namespace
 

@@ -16,6 +16,7 @@
 #include "support/bfloat16.hpp"
 #include "support/compare.hpp"
 #include "support/num_threads.hpp"
+#include "support/sanitized.hpp"
 #include "support/tensors.hpp"
 
 namespace {
@@ -25,7 +26,7 @@ using ra::Index;
 using ra::detail::KeyPiece;
 using support::RandomAttention;
 
-constexpr std::uint64_t num_cases = 400;
+constexpr std::uint64_t num_cases = support::num_cases(400);
 
 template <class T>
 RandomAttention<T> few_queries(std::uint64_t seed) {

@@ -19,6 +19,7 @@
 #include "support/compare.hpp"
 #include "support/num_threads.hpp"
 #include "support/plain_bfloat16.hpp"
+#include "support/sanitized.hpp"
 
 namespace {
 
@@ -27,6 +28,7 @@ using support::AttentionCase;
 using support::RandomAttention;
 
 constexpr ra::Storage bfloat16 = ra::Storage::bfloat16;
+constexpr std::uint64_t num_cases = support::num_cases(600);
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 
 /// Numbers that are of bfloat16 in the case, so that its weights alone are rounded; but for queries that a
@@ -66,7 +68,7 @@ TEST_CASE("paired products: as accurate as can be expected of bfloat16") {
 
 TEST_CASE("paired products: random combinations of all options agree with the oracle") {
     const support::NumThreads one(1);
-    for (std::uint64_t seed = 0; seed < 600; ++seed) {
+    for (std::uint64_t seed = 0; seed < num_cases; ++seed) {
         const RandomAttention<float> c = rounded_case(seed);
         if (support::is_refused(c)) continue;
         CAPTURE(seed);
@@ -75,7 +77,7 @@ TEST_CASE("paired products: random combinations of all options agree with the or
 }
 
 TEST_CASE("paired products: random combinations give the same bits on several ranks") {
-    for (std::uint64_t seed = 0; seed < 600; seed += 17) {
+    for (std::uint64_t seed = 0; seed < num_cases; seed += 17) {
         const RandomAttention<float> c(seed, support::lacking_features());
         if (support::is_refused(c)) continue;
         CAPTURE(seed);
