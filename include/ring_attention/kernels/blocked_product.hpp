@@ -159,16 +159,12 @@ void multiply_block(MatrixView<const T> a, const PackedView<T, Right>& b, Matrix
     }
 }
 
-/// The same for no more rows of a than one tile has: whoever packs a panel of b multiplies it, while it is in
-/// the nearest cache. Where b comes from memory, several at a time, which are a longer run of each row.
+/// The same for few rows of a, which make use of a panel of b once: whoever packs it multiplies it, while it
+/// is in the cache.
 template <Real T, class Right>
-void multiply_panel_by_panel(MatrixView<const T> a, MatrixView<const Right> b, MatrixView<T> c, bool add,
-                             const auto& for_all, const TileFinish<T>& finish) {
-    constexpr Index panel_cols = PackedView<T>::panel_cols, in_cache = (1 << 20) / Index(sizeof(Right));
-    const Index panels = b.col_stride != 1             ? 2
-                         : b.rows * b.cols <= in_cache ? 1
-                                                       : 4,
-                step = panels * panel_cols;
+void multiply_few_rows_of_block(MatrixView<const T> a, MatrixView<const Right> b, MatrixView<T> c, bool add,
+                                const auto& for_all, const TileFinish<T>& finish) {
+    constexpr Index step = 2 * PackedView<T>::panel_cols;
     for_all(ceil_div(c.cols, step), [&](Index task) {
         const Index col = task * step, cols = std::min(step, c.cols - col);
         const MatrixView<T> tile = c.middle_cols(col, cols);
@@ -211,10 +207,8 @@ void multiply_block(MatrixView<const T> a, MatrixView<const Right> b, MatrixView
         col = c.cols / PackedView<T>::panel_cols * PackedView<T>::panel_cols;
         multiply_rows_as_they_lie<T>(a, b.middle_cols(0, col), c.middle_cols(0, col), add, for_all, finish);
     }
-    if (c.rows <= (b.col_stride == 1 ? ProductBlock<T>::tile_rows : ProductTile<T>::rows))
-        return multiply_panel_by_panel<T>(a, b.middle_cols(col, c.cols - col),
-                                          c.middle_cols(col, c.cols - col), add, for_all,
-                                          finish.from_col(col));
+    if (c.rows <= ProductTile<T>::rows && b.col_stride != 1)
+        return multiply_few_rows_of_block<T>(a, b, c, add, for_all, finish);
     for (Index cols; col < c.cols; col += cols) {
         cols = std::min(ProductBlock<T>::cols, c.cols - col);
         multiply_block<T>(a, pack_panels_of<T>(b.middle_cols(col, cols), for_all), c.middle_cols(col, cols),
