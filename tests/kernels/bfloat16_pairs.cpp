@@ -22,7 +22,6 @@ using ra::Index;
 using ra::detail::Bfloat16Pair;
 using ra::detail::Bfloat16Pairs;
 using ra::detail::MatrixView;
-using ra::detail::number_as;
 using Lanes = ra::detail::Simd<float>;
 
 constexpr std::size_t width = std::size_t(Lanes::width);
@@ -68,8 +67,8 @@ TEST_CASE("pairs of bfloat16: two rows are rounded as numbers are, and given bac
             CHECK(given[i].second == second[i]);
             CHECK(of_rounded[i].first == first[i]);
             CHECK(of_rounded[i].second == second[i]);
-            CHECK(lower[i] == number_as<float>(first[i]));
-            CHECK(upper[i] == number_as<float>(second[i]));
+            CHECK(lower[i] == float(first[i]));
+            CHECK(upper[i] == float(second[i]));
         }
     }
 }
@@ -94,7 +93,7 @@ TEST_CASE("pairs of bfloat16: a product adds the second, then the first, each ro
         };
         fma(pairs(a, b), pairs(x, y), Lanes::load(c.data())).store(given.data());
         for (std::size_t i = 0; i < width; ++i) {
-            const auto near = [&](const std::vector<float>& z) { return number_as<float>(rounded(z)[i]); };
+            const auto near = [&](const std::vector<float>& z) { return float(rounded(z)[i]); };
             CHECK(given[i] == std::fma(near(a), near(x), std::fma(near(b), near(y), c[i])));
         }
     }
@@ -124,8 +123,7 @@ TEST_CASE("pairs of bfloat16: panels of any height and depth are the sums of the
                 for (Index j = 0; j < cols; ++j) {
                     double sum = 0;
                     for (Index p = 0; p < depth; ++p)
-                        sum += number_as<double>(a[std::size_t(i * depth + p)]) *
-                               number_as<double>(b[std::size_t(p * cols + j)]);
+                        sum += double(a[std::size_t(i * depth + p)]) * double(b[std::size_t(p * cols + j)]);
                     worst = std::max(worst, std::abs(sum - double(c[std::size_t(i * cols + j)])));
                 }
             CHECK(worst < 2e-5);

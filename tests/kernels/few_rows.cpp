@@ -95,8 +95,8 @@ void check_scores(Index count, Index depth, Index num_others) {
         for (Index n = 0; n < num_others; ++n) {
             long double sum = 0, size = 0;
             for (Index j = 0; j < depth; ++j) {
-                const long double term = static_cast<long double>(given[std::size_t(i * depth + j)]) *
-                                         ra::detail::number_as<T>(others.view(n, j));
+                const long double term =
+                    static_cast<long double>(given[std::size_t(i * depth + j)]) * T(others.view(n, j));
                 sum += term, size += std::abs(term);
             }
             const T score = scores[std::size_t(i * num_others + n)];
@@ -130,8 +130,7 @@ void check_sums(Index count, Index num_others, Index depth) {
         for (Index j = 0; j < depth; ++j) {
             long double sum = before[std::size_t(i * depth + j)], size = std::abs(sum);
             for (Index n = 0; n < num_others; ++n) {
-                const long double term =
-                    static_cast<long double>(weight(i, n)) * ra::detail::number_as<T>(others.view(n, j));
+                const long double term = static_cast<long double>(weight(i, n)) * T(others.view(n, j));
                 sum += term, size += std::abs(term);
             }
             REQUIRE(std::abs(double(sums[std::size_t(i * depth + j)] - sum)) <=

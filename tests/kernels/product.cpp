@@ -13,6 +13,8 @@
 #include <ring_attention/core/parallel.hpp>
 #include <ring_attention/kernels/product.hpp>
 
+#include "support/num_threads.hpp"
+
 namespace ra = ring_attention;
 namespace detail = ra::detail;
 using ra::Index;
@@ -321,8 +323,7 @@ TEST_CASE_TEMPLATE("product: a NaN stays in its row, an infinity in its column",
 TEST_CASE_TEMPLATE("product: a right factor kept as bfloat16 gives the bits of the same, widened", T, float,
                    double) {
     constexpr Index depth = detail::ProductTile<T>::depth, rows = detail::ProductTile<T>::rows;
-    const int threads_before = ra::num_threads();
-    ra::set_num_threads(2);
+    const support::NumThreads two(2);
     // Few rows and many, of panels that are packed and not, filled and not.
     for (const Index m : {Index(1), Index(2), rows, 2 * rows, 2 * rows + 1, Index(230)})
         for (const Index n : {Index(1), Index(31), Index(330), Index(1100)})
@@ -350,5 +351,4 @@ TEST_CASE_TEMPLATE("product: a right factor kept as bfloat16 gives the bits of t
                         REQUIRE(same_bits<T>(on_all.view(), expected.view()));
                     }
                 }
-    ra::set_num_threads(threads_before);
 }

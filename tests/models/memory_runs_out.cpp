@@ -18,6 +18,7 @@
 #include "support/compare.hpp"
 #include "support/error_message.hpp"
 #include "support/num_threads.hpp"
+#include "support/same_parameters.hpp"
 #include "support/tensors.hpp"
 
 namespace {
@@ -100,14 +101,6 @@ int fail_each_request(auto&& f, auto&& check) {
     }
 }
 
-bool same_bits(const Model& a, const Model& b) {
-    bool same = true;
-    ra::for_each_parameter_in_step(
-        [&](std::string_view, const auto& x, const auto& y) { same = same && compare::same_bits(x, y); }, a,
-        b);
-    return same;
-}
-
 }  // namespace
 
 TEST_CASE("memory runs out in backward: nothing leaks, and after zeroing the gradient it goes on as ever") {
@@ -125,8 +118,8 @@ TEST_CASE("memory runs out in backward: nothing leaks, and after zeroing the gra
     Model gradient = ra::zeros_like(model);
     const int failures = fail_each_request([&] { model.backward(d, cache, gradient); },
                                            [&] {
-                                               CHECK(same_bits(model, weights));
-                                               CHECK(same_bits(gradient_of(), expected));
+                                               CHECK(support::same_parameters(model, weights));
+                                               CHECK(support::same_parameters(gradient_of(), expected));
                                            });
     CHECK(failures > 10);
 }
@@ -146,17 +139,18 @@ TEST_CASE("memory runs out in forward: nothing leaks, and the cache holds the pa
     model.forward(other, cache);
     const Model of_pass_before = gradient_of_pass();
     int refused = 0;
-    const int failures = fail_each_request([&] { model.forward(x, cache); },
-                                           [&] {
-                                               if (cache.share) {
-                                                   CHECK(same_bits(gradient_of_pass(), of_pass_before));
-                                               } else {
-                                                   CHECK_REFUSES(gradient_of_pass(), "holds no forward pass");
-                                                   ++refused;
-                                               }
-                                               model.forward(other, cache);
-                                               CHECK(compare::same_bits(model(x), expected));
-                                           });
+    const int failures =
+        fail_each_request([&] { model.forward(x, cache); },
+                          [&] {
+                              if (cache.share) {
+                                  CHECK(support::same_parameters(gradient_of_pass(), of_pass_before));
+                              } else {
+                                  CHECK_REFUSES(gradient_of_pass(), "holds no forward pass");
+                                  ++refused;
+                              }
+                              model.forward(other, cache);
+                              CHECK(compare::same_bits(model(x), expected));
+                          });
     CHECK(failures > 10);
     CHECK(refused > 5);
 }
@@ -186,7 +180,7 @@ TEST_CASE("memory runs out in backward on one of several ranks: all end, with th
             }
             if (!failed) break;
             ++failures;
-            REQUIRE(same_bits(model, weights));
+            REQUIRE(support::same_parameters(model, weights));
         }
     CHECK(failures > 10);
 }

@@ -24,12 +24,14 @@
 
 #include "support/compare.hpp"
 #include "support/inputs.hpp"
+#include "support/same_parameters.hpp"
 #include "support/temporary_folder.hpp"
 #include "support/tensors.hpp"
 
 namespace {
 
 namespace ra = ring_attention;
+using support::same_parameters;
 
 /// With a part of every kind that has weights.
 constexpr ra::TransformerOptions tied(ra::Storage weights) {
@@ -90,14 +92,6 @@ std::vector<std::string> dtypes(const std::filesystem::path& path) {
     std::vector<std::string> found;
     for (const std::string& name : file.names()) found.push_back(file.entry(name).dtype);
     return found;
-}
-
-bool same_parameters(const auto& a, const auto& b) {
-    bool same = true;
-    ra::for_each_parameter_in_step(
-        [&](std::string_view, const auto& x, const auto& y) { same = same && compare::same_bits(x, y); }, a,
-        b);
-    return same;
 }
 
 }  // namespace

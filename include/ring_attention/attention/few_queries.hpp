@@ -203,7 +203,7 @@ class FewQueries {
             const IndexRange seen = seen_[std::size_t(row)];
             const T weight = scores_[row * stride + key];
             if (key < seen.first || key >= seen.end() || (scores_of_.may_hide() && weight == T(0))) continue;
-            for (Index i = 0; i < output.cols; ++i) output(row, i) += weight * number_as<T>(value[i]);
+            for (Index i = 0; i < output.cols; ++i) output(row, i) += weight * T(value[i]);
         }
     }
 

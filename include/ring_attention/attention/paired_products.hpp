@@ -105,9 +105,9 @@ class PairedProducts {
             finite.wild(), visible, zero_hides, value_.cols, output,
             [&](Index key, Index lane) {
                 const Bfloat16Pair& weight = weights_[key / 2 * lanes + lane];
-                return number_as<float>(key % 2 == 0 ? weight.first : weight.second);
+                return float(key % 2 == 0 ? weight.first : weight.second);
             },
-            [&](Index key, Index i) { return number_as<float>(value_(key, i)); });
+            [&](Index key, Index i) { return float(value_(key, i)); });
     }
 
   private:

@@ -133,16 +133,6 @@ Simd<T> load_partial_as(const Bfloat16* from, Index n) {
     return widen<T>(numbers.data());
 }
 
-/// One number, as it is or exactly.
-template <Real T>
-T number_as(T number) {
-    return number;
-}
-template <Real T>
-T number_as(Bfloat16 number) {
-    return T(number);
-}
-
 inline bool all_finite(const Bfloat16* x, Index n) {
     constexpr std::uint16_t exponent = 0x7F80;
     return std::none_of(x, x + n, [](Bfloat16 number) { return (number.bits & exponent) == exponent; });

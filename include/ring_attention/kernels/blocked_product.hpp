@@ -191,9 +191,7 @@ void multiply_rows_as_they_lie(MatrixView<const T> a, MatrixView<const Right> b,
         const MatrixView<T> sums = in_place ? tile : MatrixView<T>{apart, c.rows, count, count, 1};
         for (Index i = 0; i < c.rows; ++i) std::fill_n(&sums(i, 0), count, T(0));
         continue_product<T>(a, b.middle_cols(col, count), sums);
-        if (!in_place)
-            for (Index i = 0; i < c.rows; ++i)
-                for (Index j = 0; j < count; ++j) tile(i, j) = add ? tile(i, j) + sums(i, j) : sums(i, j);
+        if (!in_place) write_tile<T>(apart, count, tile, add);
         finish(tile, 0, col);
     });
 }

@@ -125,7 +125,7 @@ void pack_panel(MatrixView<Number> x, T* to, Index stride) {
         else
             for (Index p = 0; p < x.rows; ++p)
                 for (Index l = 0; l < lanes; ++l)
-                    to[p * stride + i + l] = number_as<T>(from[p * x.row_stride + l * x.col_stride]);
+                    to[p * stride + i + l] = T(from[p * x.row_stride + l * x.col_stride]);
     }
 }
 

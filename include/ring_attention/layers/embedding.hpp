@@ -40,14 +40,8 @@ struct Embedding {
     /// tokens: [tokens, 1], each in 0 ... Vocabulary - 1 (the model checks that).
     Matrix<T> forward(Matrix<Token> tokens, Cache* cache) const {
         Matrix<T> rows(tokens.rows(), Width);
-        for (Index i = 0; i < tokens.rows(); ++i) {
-            if constexpr (weights == Storage::computing) {
-                rows.row(i) = scale * table.row(tokens(i, 0));
-            } else {
-                detail::widen_numbers(&table(tokens(i, 0), 0), Width, &rows(i, 0));
-                rows.row(i) *= scale;
-            }
-        }
+        for (Index i = 0; i < tokens.rows(); ++i)
+            for (Index j = 0; j < Width; ++j) rows(i, j) = scale * T(table(tokens(i, 0), j));
         if (cache) cache->tokens = std::move(tokens);
         return rows;
     }
