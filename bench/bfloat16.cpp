@@ -55,8 +55,7 @@ using Layers = std::vector<ra::Dense<float, 1024, 1024, false, storage>>;
 
 /// So many rows go through 64 layers with weights in float, then with the same in bfloat16, in turn.
 void weights(benchmark::State& state) {
-    const int threads_before = ra::num_threads();
-    ra::set_num_threads(int(state.range(1)));
+    const bench::Threads threads(state.range(1));
     Layers<ra::Storage::computing> wide(64);
     Layers<ra::Storage::bfloat16> narrow(64);
     for (auto& layer : wide) layer.initialise(ra::CounterRandom(1, ra::RandomPurpose::initial_values), 1);
@@ -81,7 +80,6 @@ void weights(benchmark::State& state) {
     state.counters["over_float"] = bench::median(over_float);
     state.counters["GB/s"] = 2 * numbers / bench::median(seconds) / 1e9;
     state.counters["GFLOP/s"] = 2 * numbers * double(state.range(0)) / bench::median(seconds) / 1e9;
-    ra::set_num_threads(threads_before);
 }
 
 BENCHMARK(weights)

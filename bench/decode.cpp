@@ -15,13 +15,6 @@ namespace {
 constexpr ra::Index heads = 8, head_dim = 64;
 constexpr int num_rounds = 9;
 
-/// That many threads, as long as it lives.
-struct Threads {
-    explicit Threads(ra::Index count) : before(ra::num_threads()) { ra::set_num_threads(int(count)); }
-    ~Threads() { ra::set_num_threads(before); }
-    int before;
-};
-
 /// One query a sequence: [batch, heads, 1, head_dim].
 struct Inputs {
     ra::Tensor<float, 4> q, k, v;
@@ -55,7 +48,7 @@ double own_seconds_of(const auto& work) {
 /// reading.
 void decode(benchmark::State& state) {
     const ra::Index kv_len = state.range(0), group = state.range(1), batch = state.range(3);
-    const Threads threads(state.range(2));
+    const bench::Threads threads(state.range(2));
     const Inputs inputs(batch, heads / group, kv_len);
     std::vector<double> seconds, reading, of_read;
     for (auto _ : state) {
@@ -78,7 +71,7 @@ BENCHMARK(decode)
 
 /// Tokens a second of a group of so many heads over those of groups of 1, in turn.
 void groups(benchmark::State& state) {
-    const Threads threads(state.range(2));
+    const bench::Threads threads(state.range(2));
     const Inputs alone(1, heads, state.range(0)), grouped(1, heads / state.range(1), state.range(0));
     std::vector<double> ratios;
     for (auto _ : state) {
@@ -107,7 +100,7 @@ void token(benchmark::State& state) {
     const auto some = bench::random<ra::Tensor<float, 3>>(1, portion, width);
     while (stream.size() < kv_len) stream.push(some);
 
-    const Threads threads(state.range(1));
+    const bench::Threads threads(state.range(1));
     const auto x_t = bench::random<ra::Tensor<float, 2>>(1, width);
     const Inputs inputs(1, heads, kv_len);
     std::vector<double> seconds, over_operator;

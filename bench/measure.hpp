@@ -7,9 +7,21 @@
 
 #include <benchmark/benchmark.h>
 
+#include <ring_attention/core/parallel.hpp>
+#include <ring_attention/core/types.hpp>
+
 #include "fma_peak.hpp"
 
 namespace bench {
+
+/// That many threads, as long as it lives.
+struct Threads {
+    explicit Threads(ring_attention::Index count) : before(ring_attention::num_threads()) {
+        ring_attention::set_num_threads(int(count));
+    }
+    ~Threads() { ring_attention::set_num_threads(before); }
+    int before;
+};
 
 /// Every iteration of a benchmark is a round, timed by us. BENCHMARK(forward)->Apply(rounds<7>)
 template <int count>
