@@ -53,6 +53,7 @@ inline List<QueryPlace> query_places(const List<TokenPositions>& seats, const He
 /// threads. No bit depends on it.
 template <class T>
 Index queries_at_once(const List<TokenPositions>& seats, const HeadShape& shape) {
+    if (num_threads() == 1) return QueryBlock<T>::max_queries;
     constexpr Index lanes = AttentionTile<T>::lanes;
     Index queries = 0;
     for (const TokenPositions& tokens : seats) queries += shape.batch_heads() * tokens.count;

@@ -67,7 +67,7 @@ class QueryBlock {
             if constexpr (can_pair<T>)
                 if (paired_) pairs_.set_queries(first, packed);
         });
-        std::fill_n(output_, value_width_ * max_queries, T(0));
+        std::fill_n(output_, value_width_ * (ceil_div(rows.count, lanes) * lanes), T(0));
         std::fill_n(maximum_, max_queries, -std::numeric_limits<T>::infinity());
         std::fill_n(sum_, max_queries, T(0));
     }

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <type_traits>
 
+#include <ring_attention/kernels/left_column.hpp>
 #include <ring_attention/kernels/matrix_view.hpp>
 #include <ring_attention/kernels/packing.hpp>
 #include <ring_attention/kernels/simd.hpp>
@@ -73,42 +75,77 @@ struct StoreTile {
     StoreTile middle_rows(Index first, Index count) const { return {c.middle_rows(first, count), add}; }
 };
 
+/// sum += a b, a from `column` on; finish.approach(p) goes before the first products.
+template <int rows, int vectors, class Element, class RowStride, class ColStride, class Right, class Finish>
+[[gnu::always_inline]] inline void multiply_columns(Index k,
+                                                    LeftColumn<rows, Element, RowStride, ColStride> column,
+                                                    const Right* b, Index b_row, const Finish& finish,
+                                                    auto& sum) {
+    using Column = LeftColumn<rows, Element, RowStride, ColStride>;
+    using T = typename ProductElement<Element>::Sum;
+    using Lanes = typename ProductElement<Element>::Lanes;
+    const auto multiply = [&](auto col) __attribute__((always_inline)) {
+        Lanes row[std::size_t(vectors)];
+        unrolled<vectors>([&](auto v) { row[v] = ProductElement<Element>::load(b + v * Simd<T>::width); });
+        unrolled<rows>([&](auto i) __attribute__((always_inline)) {
+            if constexpr (!Column::read_by_fma(i)) {
+                const Lanes factor(column.template at<i, col>());
+                unrolled<vectors>([&](auto v) { sum[i][v] = fma(factor, row[v], sum[i][v]); });
+            }
+        });
+        unrolled<vectors>([&](auto v) __attribute__((always_inline)) {
+            unrolled<rows>([&](auto i) __attribute__((always_inline)) {
+                if constexpr (Column::read_by_fma(i))
+                    sum[i][v] = fma(Lanes(column.template at<i, col>()), row[v], sum[i][v]);
+            });
+            if constexpr (Column::some_by_fma) column.forget();
+        });
+        b += b_row;
+    };
+    const auto step = [&](auto columns) __attribute__((always_inline)) {
+        unrolled<columns>(multiply);
+        column.advance(columns);
+    };
+    using One = std::integral_constant<int, 1>;
+    using Several = std::integral_constant<int, Column::columns>;
+    Index p = 0;
+    if constexpr (requires { finish.template approach<vectors>(p); })
+        for (; p < std::min<Index>(rows, k); ++p) {
+            finish.template approach<vectors>(p);
+            step(One{});
+        }
+    for (; p + Several{} <= k; p += Several{}) step(Several{});
+    if constexpr (Several{} > 1)
+        for (; p < k; ++p) step(One{});
+}
+
 /// Makes the sums of a tile in registers, a (rows, k) b (k, vectors * width), from 0 or as finish.begin(sums)
-/// says, and calls finish(sums). Column
-/// p of a begins at a + p * a_col, its rows are a_row apart; row p of b begins at b + p * b_row.
+/// says, and calls finish(sums). Column p of a begins at a + p * a_col, its rows are a_row apart; row p of b
+/// begins at b + p * b_row.
 template <int rows, int vectors, class Element, class Right, class Finish>
 void multiply_tile(Index k, const Element* a, Index a_row, Index a_col, const Right* b, Index b_row,
                    const Finish& finish) {
     using T = typename ProductElement<Element>::Sum;
-    using Lanes = typename ProductElement<Element>::Lanes;
-    constexpr int width = Simd<T>::width;
     Simd<T> sum[std::size_t(rows)][std::size_t(vectors)];
     if constexpr (requires { finish.begin(sum); })
         finish.begin(sum);
     else
         unrolled<rows>([&](auto i) { unrolled<vectors>([&](auto v) { sum[i][v] = Simd<T>(T(0)); }); });
-    // Three rows share a pointer: one each, or one with an offset for every row, would not fit the integer
-    // registers.
-    constexpr int groups = (rows + 2) / 3;
-    const Element* group[std::size_t(groups)];
-    unrolled<groups>([&](auto g) { group[g] = a + 3 * g * a_row; });
-    const auto step = [&]() __attribute__((always_inline)) {
-        Lanes row[std::size_t(vectors)];
-        unrolled<vectors>([&](auto v) { row[v] = ProductElement<Element>::load(b + v * width); });
-        unrolled<rows>([&](auto i) {
-            const Lanes factor(group[i / 3][i % 3 * a_row]);
-            unrolled<vectors>([&](auto v) { sum[i][v] = fma(factor, row[v], sum[i][v]); });
-        });
-        unrolled<groups>([&](auto g) { group[g] += a_col; });
-        b += b_row;
+    const auto multiply = [&](auto row_stride, auto col_stride) __attribute__((always_inline)) {
+        using Column = LeftColumn<rows, Element, decltype(row_stride), decltype(col_stride)>;
+        multiply_columns<rows, vectors>(k, Column(a, row_stride, col_stride), b, b_row, finish, sum);
     };
-    Index p = 0;
-    if constexpr (requires { finish.template approach<vectors>(p); })
-        for (; p < std::min<Index>(rows, k); ++p) {
-            finish.template approach<vectors>(p);
-            step();
-        }
-    for (; p < k; ++p) step();
+    constexpr bool of_avx512 = sizeof(Simd<T>) == 64, large = rows >= 8 && vectors == 2;
+    if constexpr (of_avx512 && large) {  // elsewhere there is nothing to gain
+        if (a_row == 1)
+            multiply(StrideOne{}, a_col);
+        else if (a_col == 1)
+            multiply(a_row, StrideOne{});
+        else
+            multiply(a_row, a_col);
+    } else {
+        multiply(a_row, a_col);
+    }
     finish(sum);
 }
 
