@@ -3,123 +3,15 @@
 #include <algorithm>
 #include <concepts>
 
-#include <ring_attention/core/of_thread.hpp>
-#include <ring_attention/core/parallel.hpp>
 #include <ring_attention/kernels/matrix_view.hpp>
 #include <ring_attention/kernels/micro_kernel.hpp>
-#include <ring_attention/kernels/packing.hpp>
+#include <ring_attention/kernels/product_block.hpp>
 #include <ring_attention/kernels/rows_as_they_lie.hpp>
-#include <ring_attention/kernels/simd.hpp>
 
-// Products of any size, cut into blocks that fit the caches (Goto, van de Geijn 2008). for_all(count, task)
-// runs the tasks, on one thread or on all; how a product is cut changes no bit of it, except for the blocks
-// of k.
+// Products of any size, cut into blocks that fit the caches (Goto, van de Geijn 2008). How a product is cut
+// changes no bit of it, except for the blocks of k.
 
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
-
-/// How a product is cut (in elements). A task multiplies tile_rows of a by tile_cols of b: packed, both stay
-/// in the second cache. Of b, `cols` are packed at a time; of a, two tiles for each thread. c += a b goes
-/// through a block of add_rows x add_cols where k is deep.
-template <Real T>
-struct ProductBlock {
-    static constexpr Index tile_rows = ProductTile<T>::rows * (112 / ProductTile<T>::rows);
-    static constexpr Index tile_cols = ProductTile<T>::cols * 16;
-    static constexpr Index cols = tile_cols * 4;
-    static constexpr Index add_rows = tile_rows * 16, add_cols = tile_cols * 2;
-};
-
-inline Index ceil_div(Index a, Index b) {
-    return (a + b - 1) / b;
-}
-
-/// The sum over k is made in equal blocks, ((block 0 + block 1) + block 2) + ..., which depend on k alone.
-template <Real T>
-Index block_depth(Index k) {
-    constexpr Index depth = ProductTile<T>::depth;
-    return k <= depth ? std::max<Index>(k, 1) : ceil_div(k, ceil_div(k, depth));
-}
-
-struct OnThisThread {
-    Index tasks_wanted() const { return 1; }
-
-    void operator()(Index count, const auto& task) const {
-        for (Index i = 0; i < count; ++i) task(i);
-    }
-};
-
-struct OnAllThreads {
-    Index tasks_wanted() const { return num_threads() == 1 ? 1 : 4 * num_threads(); }
-
-    void operator()(Index count, const auto& task) const { parallel_for(count, task); }
-};
-
-enum class Workspace { left, right, product, attention, keys, values };
-
-/// Memory that a thread keeps from one product to the next.
-template <class T, Workspace use>
-AlignedBuffer<T>& workspace() {
-    return of_thread<AlignedBuffer<T>, use>();
-}
-
-/// a (m,k) in strips of ProductTile::rows rows.
-template <Real T>
-Strips<T> pack_strips(MatrixView<const T> a, const auto& for_all) {
-    constexpr Index strip = ProductTile<T>::rows, step = ProductBlock<T>::tile_rows;
-    T* const to = workspace<T, Workspace::left>().require(ceil_div(a.rows, strip) * strip * a.cols);
-    for_all(ceil_div(a.rows, step), [&](Index task) {
-        const Index row = task * step;
-        pack_panels<T>(a.middle_rows(row, std::min(step, a.rows - row)).transposed(), to + row * a.cols,
-                       strip);
-    });
-    return {to, 1, strip, strip * a.cols};
-}
-
-/// b (k,n) as it lies; its columns are contiguous and fill the panels.
-template <Real T, class Right>
-PackedView<T, Right> unpacked_panels(MatrixView<const Right> b) {
-    return {b.data, b.rows, b.cols, b.row_stride, PackedView<T>::panel_cols};
-}
-
-template <Real T, class Right>
-PackedView<T> pack_panels_of(MatrixView<const Right> b, const auto& for_all) {
-    constexpr Index step = ProductBlock<T>::tile_cols, panel_cols = PackedView<T>::panel_cols;
-    T* const to = workspace<T, Workspace::right>().require(packed_size<T>(b.rows, b.cols));
-    for_all(ceil_div(b.cols, step), [&](Index task) {
-        const Index col = task * step;
-        pack_b<T>(b.middle_cols(col, std::min(step, b.cols - col)), to + col * b.rows);
-    });
-    return {to, b.rows, b.cols, panel_cols, b.rows * panel_cols};
-}
-
-/// What follows when a tile of c is done, on the thread that made it and while it is in the cache:
-/// finish(tile, its first row, its first column), whatever its type. Or nothing.
-template <Real T>
-class TileFinish {
-  public:
-    TileFinish() = default;
-
-    template <class Finish>
-    requires(!std::same_as<Finish, TileFinish>) explicit TileFinish(const Finish& finish)
-        : finish_(&finish), call_([](const void* erased, MatrixView<T> tile, Index row, Index col) {
-              (*static_cast<const Finish*>(erased))(tile, row, col);
-          }) {}
-
-    void operator()(MatrixView<T> tile, Index row, Index col) const {
-        if (call_) call_(finish_, tile, row, first_col_ + col);
-    }
-
-    /// The same for the columns of c from `first` on.
-    TileFinish from_col(Index first) const {
-        TileFinish shifted = *this;
-        shifted.first_col_ += first;
-        return shifted;
-    }
-
-  private:
-    const void* finish_ = nullptr;
-    void (*call_)(const void*, MatrixView<T>, Index, Index) = nullptr;
-    Index first_col_ = 0;
-};
 
 /// c (m,n) = or += a (m,k) b (k,n), one block deep.
 template <Real T, class Right>
@@ -127,10 +19,6 @@ void multiply_block(MatrixView<const T> a, const PackedView<T, Right>& b, Matrix
                     const auto& for_all, const TileFinish<T>& finish) {
     using Block = ProductBlock<T>;
     if (c.cols == 0) return;
-    const bool pack_a = c.rows > ProductTile<T>::rows && c.cols > 4 * ProductTile<T>::cols;
-    const auto strips_of = [&](MatrixView<const T> rows, const auto& on) {
-        return pack_a ? pack_strips<T>(rows, on) : unpacked_strips<T>(rows);
-    };
     const auto multiply_tile = [&](const Strips<T>& strips, Index first, Index row, Index col, Index cols) {
         const MatrixView<T> rows =
                                 c.middle_rows(first + row, std::min(Block::tile_rows, c.rows - first - row)),
@@ -143,13 +31,13 @@ void multiply_block(MatrixView<const T> a, const PackedView<T, Right>& b, Matrix
         const Index own_rows = Block::tile_rows * std::clamp<Index>(row_tiles / (2 * wanted), 1, 2);
         for_all(ceil_div(c.rows, own_rows), [&](Index block) {
             const Index first = block * own_rows, count = std::min(own_rows, c.rows - first);
-            const Strips<T> strips = strips_of(a.middle_rows(first, count), OnThisThread{});
+            const Strips<T> strips = strips_for<T>(a.middle_rows(first, count), c.cols, OnThisThread{});
             for (Index col = 0; col < c.cols; col += Block::tile_cols)
                 for (Index row = 0; row < count; row += Block::tile_rows)
                     multiply_tile(strips, first, row, col, Block::tile_cols);
         });
     } else {
-        const Strips<T> strips = strips_of(a, for_all);
+        const Strips<T> strips = strips_for<T>(a, c.cols, for_all);
         constexpr Index panel_cols = PackedView<T>::panel_cols;
         const Index panels = ceil_div(ceil_div(c.cols, panel_cols), ceil_div(wanted, row_tiles)),
                     cols = std::min(Block::tile_cols, panels * panel_cols);
@@ -174,34 +62,14 @@ void multiply_few_rows_of_block(MatrixView<const T> a, MatrixView<const Right> b
     });
 }
 
-/// The same for few rows of a and a b that is read as it lies: its columns are contiguous and fill panels.
-template <Real T, class Right>
-void multiply_rows_as_they_lie(MatrixView<const T> a, MatrixView<const Right> b, MatrixView<T> c, bool add,
-                               const auto& for_all, const TileFinish<T>& finish) {
-    if (c.cols == 0) return;
-    constexpr Index panel_cols = PackedView<T>::panel_cols, most = 32, fewest = 4;
-    const Index panels = ceil_div(c.cols, panel_cols),
-                tasks = std::max(ceil_div(panels, most), std::min(for_all.tasks_wanted(), panels / fewest)),
-                cols = ceil_div(panels, tasks) * panel_cols;
-    for_all(ceil_div(c.cols, cols), [&](Index task) {
-        const Index col = task * cols, count = std::min(cols, c.cols - col);
-        const MatrixView<T> tile = c.middle_cols(col, count);
-        const bool in_place = !add && c.col_stride == 1;
-        T* const apart = in_place ? nullptr : workspace<T, Workspace::right>().require(c.rows * count);
-        const MatrixView<T> sums = in_place ? tile : MatrixView<T>{apart, c.rows, count, count, 1};
-        for (Index i = 0; i < c.rows; ++i) std::fill_n(&sums(i, 0), count, T(0));
-        continue_product<T>(a, b.middle_cols(col, count), sums);
-        if (!in_place) write_tile<T>(apart, count, tile, add);
-        finish(tile, 0, col);
-    });
-}
-
-/// The same for a b that has not been packed. With few rows of a, packing would cost more than it saves.
+/// The same for a b that has not been packed.
 template <Real T, class Right>
 void multiply_block(MatrixView<const T> a, MatrixView<const Right> b, MatrixView<T> c, bool add,
                     const auto& for_all, const TileFinish<T>& finish) {
+    constexpr Index few =
+        (std::same_as<T, Right> ? 16 : 2) * ProductTile<T>::rows;  // each strip widens b anew
     Index col = 0;
-    if (c.rows <= 2 * ProductTile<T>::rows && b.col_stride == 1) {
+    if (c.rows <= few && b.col_stride == 1) {
         col = c.cols / PackedView<T>::panel_cols * PackedView<T>::panel_cols;
         multiply_rows_as_they_lie<T>(a, b.middle_cols(0, col), c.middle_cols(0, col), add, for_all, finish);
     }
