@@ -14,15 +14,18 @@
 RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
-/// The chains of a tile go on from the sums in memory, to which they return.
+/// The chains of a tile begin, or go on from the sums in memory, and go there.
 template <Real T>
 struct ContinueTile {
     MatrixView<T> sums;  // its columns are contiguous and fill the tile
+    bool begins;
 
     template <std::size_t rows, std::size_t vectors>
     [[gnu::always_inline]] void begin(Simd<T> (&sum)[rows][vectors]) const {
         unrolled<rows>([&](auto i) {
-            unrolled<vectors>([&](auto v) { sum[i][v] = Simd<T>::load(&sums(i, v * Simd<T>::width)); });
+            unrolled<vectors>([&](auto v) {
+                sum[i][v] = begins ? Simd<T>(T(0)) : Simd<T>::load(&sums(i, v * Simd<T>::width));
+            });
         });
     }
 
@@ -33,7 +36,9 @@ struct ContinueTile {
         });
     }
 
-    ContinueTile middle_rows(Index first, Index count) const { return {sums.middle_rows(first, count)}; }
+    ContinueTile middle_rows(Index first, Index count) const {
+        return {sums.middle_rows(first, count), begins};
+    }
 };
 
 /// Rows that are wanted soon, on their way to the first cache: of long ones the beginning, for the processor
@@ -46,11 +51,11 @@ void prefetch(MatrixView<const Number> rows) {
         for (Index j = 0; j < cols; j += line) __builtin_prefetch(&rows(i, j));
 }
 
-/// sums += a b for the columns of a tile. Meanwhile `next`, the tile of b after this, is asked for, in equal
-/// parts by each strip of a.
+/// sums = a b, or += where these have begun, for the columns of a tile. Meanwhile `next`, the tile of b after
+/// this, is asked for, in equal parts by each strip of a.
 template <int vectors, Real T, class Right>
 void continue_tiles(const Strips<T>& a, MatrixView<const Right> b, MatrixView<const Right> next,
-                    MatrixView<T> sums) {
+                    MatrixView<T> sums, bool begins) {
     constexpr Index strip = ProductTile<T>::rows;
     constexpr bool ask = vectors * sizeof(Simd<T>) >= 128;  // a line comes with its neighbour
     const Index share = ceil_div(next.rows, ceil_div(sums.rows, strip));
@@ -59,11 +64,11 @@ void continue_tiles(const Strips<T>& a, MatrixView<const Right> b, MatrixView<co
         if (ask) prefetch(next.middle_rows(asked, std::min(share, next.rows - asked)));
         multiply_strip<vectors>(std::min(strip, sums.rows - row), a.from_row(row).data, a.row_stride,
                                 a.col_stride, b.data, b.row_stride, b.rows,
-                                ContinueTile<T>{sums.middle_rows(row, sums.rows - row)});
+                                ContinueTile<T>{sums.middle_rows(row, sums.rows - row), begins});
     }
 }
 
-/// sums (m,n) += a (m,k) b (k,n), where n fills panels and the columns of b and of the sums are contiguous:
+/// sums (m,n) = a (m,k) b (k,n), where n fills panels and the columns of b and of the sums are contiguous:
 /// chains over k as in micro_kernel.hpp, whose bits do not show where they are interrupted.
 template <Real T, class Right>
 void continue_product(const Strips<T>& a, MatrixView<const Right> b, MatrixView<T> sums) {
@@ -81,7 +86,7 @@ void continue_product(const Strips<T>& a, MatrixView<const Right> b, MatrixView<
                 continue_tiles<vectors>(
                     left, some.middle_cols(col, cols),
                     last ? later.middle_cols(0, cols) : some.middle_cols(col + cols, cols),
-                    sums.middle_cols(col, cols));
+                    sums.middle_cols(col, cols), p == 0);
             }
         };
         if (sums.rows <= 2) multiply.template operator()<4 * ProductTile<T>::vectors>();
@@ -106,7 +111,6 @@ void multiply_rows_as_they_lie(MatrixView<const T> a, MatrixView<const Right> b,
         const bool in_place = !add && c.col_stride == 1;
         T* const apart = in_place ? nullptr : workspace<T, Workspace::right>().require(c.rows * count);
         const MatrixView<T> sums = in_place ? tile : MatrixView<T>{apart, c.rows, count, count, 1};
-        for (Index i = 0; i < c.rows; ++i) std::fill_n(&sums(i, 0), count, T(0));
         continue_product<T>(strips, b.middle_cols(col, count), sums);
         if (!in_place) write_tile<T>(apart, count, tile, add);
         finish(tile, 0, col);
