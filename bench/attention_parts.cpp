@@ -1,0 +1,127 @@
+// What bounds attention forward on this core? A tile of queries with a tile of keys, from the first caches:
+// its two products, its softmax, all of it, and beside them the operator. Where all vector instructions share
+// the ports of the fused multiply-adds, no operator is above of_peak of the whole tile. Another thread on the
+// same core comes and goes: `undisturbed` is what a twentieth of the rounds reach.
+
+#include <ring_attention/ring_attention.hpp>
+
+#include "flops.hpp"
+#include "inputs.hpp"
+#include "measure.hpp"
+
+namespace ra = ring_attention;
+namespace detail = ring_attention::detail;
+
+namespace {
+
+/// As attention/head_forward.hpp has it at work.
+class TileOfAttention {
+    using Tile = detail::AttentionTile<float>;
+    using Numbers = detail::AlignedBuffer<float>;
+
+  public:
+    explicit TileOfAttention(ra::Index head_dim) : width_(head_dim) {
+        for (auto& [numbers, count] :
+             std::initializer_list<std::pair<Numbers&, ra::Index>>{{key_, Tile::keys * width_},
+                                                                   {value_, Tile::keys * spacing()},
+                                                                   {query_, width_ * Tile::lanes},
+                                                                   {output_, width_ * Tile::lanes},
+                                                                   {scores_, Tile::keys * Tile::lanes},
+                                                                   {of_queries_, 4 * Tile::lanes}})
+            Eigen::Map<Eigen::ArrayXf>(numbers.require(count), count).setRandom();
+    }
+
+    static double products_flops(ra::Index head_dim) {
+        return bench::forward_flops_of_pair(head_dim) * Tile::keys * Tile::lanes;
+    }
+
+    void multiply_keys() {
+        std::fill_n(new_maximum(), Tile::lanes, -1.0f);
+        detail::multiply_panel<2>(Tile::keys, detail::unpacked_strips(rows(key_, width_)), query_.data(),
+                                  Tile::lanes, detail::whole_depth(width_),
+                                  detail::StoreScores<float>{scores_.data(), new_maximum(), 0, Tile::keys});
+    }
+
+    void softmax() {
+        const detail::Softmax<float> softmax{0.1f, new_maximum(), {maximum(), sum()}, decay(), false};
+        detail::scores_to_weights<2>(softmax, scores_.data(), {0, Tile::keys},
+                                     detail::StoreWeights<float>{scores_.data()});
+    }
+
+    void add_values() {
+        detail::multiply_panel<2>(width_, detail::unpacked_strips(rows(value_, spacing()).transposed()),
+                                  scores_.data(), Tile::lanes, detail::whole_depth(Tile::keys),
+                                  detail::DecayAndAdd<float>{output_.data(), decay()});
+    }
+
+  private:
+    /// Of values, which are copied a line apart (attention/forward_tile.hpp).
+    ra::Index spacing() const { return width_ + 16; }
+
+    detail::MatrixView<const float> rows(const Numbers& numbers, ra::Index stride) const {
+        return {numbers.data(), Tile::keys, width_, stride, 1};
+    }
+    float* new_maximum() { return of_queries_.data(); }
+    float* maximum() { return of_queries_.data() + Tile::lanes; }
+    float* sum() { return of_queries_.data() + 2 * Tile::lanes; }
+    float* decay() { return of_queries_.data() + 3 * Tile::lanes; }
+
+    ra::Index width_;
+    Numbers key_, value_, query_, output_, scores_, of_queries_;
+};
+
+/// Counters: of_peak, the median, and undisturbed, of so many flops.
+void measure_rounds(benchmark::State& state, double flops, const auto& work) {
+    std::vector<double> of_peak;
+    double peak_before = bench::fma_peak();
+    for (auto _ : state) {
+        const bench::Stopwatch stopwatch;
+        work();
+        const double seconds = stopwatch.seconds(), peak_after = bench::fma_peak();
+        of_peak.push_back(flops / seconds / ((peak_before + peak_after) / 2));
+        peak_before = peak_after;
+        state.SetIterationTime(seconds);
+    }
+    state.counters["of_peak"] = bench::median(of_peak);
+    std::sort(of_peak.begin(), of_peak.end());
+    state.counters["undisturbed"] = of_peak[of_peak.size() - 1 - of_peak.size() / 20];
+}
+
+/// Some hundred microseconds of the same tile.
+void measure_tile(benchmark::State& state, void (*work)(TileOfAttention&)) {
+    constexpr int tiles = 32;
+    TileOfAttention tile(state.range(0));
+    measure_rounds(state, tiles * TileOfAttention::products_flops(state.range(0)), [&] {
+        for (int i = 0; i < tiles; ++i) work(tile);
+    });
+}
+
+void products(benchmark::State& state) {
+    measure_tile(state, [](TileOfAttention& tile) { tile.multiply_keys(), tile.add_values(); });
+}
+
+/// As if the tile had nothing else to do than its softmax.
+void softmax(benchmark::State& state) {
+    measure_tile(state, [](TileOfAttention& tile) { tile.softmax(); });
+}
+
+void whole_tile(benchmark::State& state) {
+    measure_tile(state,
+                 [](TileOfAttention& tile) { tile.multiply_keys(), tile.softmax(), tile.add_values(); });
+}
+
+void forward(benchmark::State& state) {
+    constexpr ra::Index seq_len = 4096;
+    const ra::Index head_dim = state.range(0);
+    const bench::AttentionInputs in(1, seq_len, head_dim);
+    measure_rounds(state, bench::attention_forward_flops(1, seq_len, head_dim, false), [&] {
+        benchmark::DoNotOptimize(ra::attention(in.q, in.k, in.v, ra::AttentionOptions{.causal = false}));
+    });
+}
+
+BENCHMARK(products)->ArgName("d")->Arg(64)->Arg(128)->Apply(bench::rounds<200>);
+BENCHMARK(softmax)->ArgName("d")->Arg(64)->Arg(128)->Apply(bench::rounds<200>);
+BENCHMARK(whole_tile)->ArgName("d")->Arg(64)->Arg(128)->Apply(bench::rounds<200>);
+BENCHMARK(forward)->ArgName("d")->Arg(64)->Arg(128)->Apply(bench::rounds<60>);
+
+}  // namespace
