@@ -9,6 +9,15 @@
 
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
+/// Its code for loops that differ in their strides alone would take minutes to compile.
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr bool address_sanitizer = true;
+#elif defined(__has_feature)
+inline constexpr bool address_sanitizer = __has_feature(address_sanitizer);
+#else
+inline constexpr bool address_sanitizer = false;
+#endif
+
 /// A stride that the compiler knows.
 using StrideOne = std::integral_constant<Index, 1>;
 

@@ -87,19 +87,20 @@ template <int rows, int vectors, class Element, class RowStride, class ColStride
     const auto multiply = [&](auto col) __attribute__((always_inline)) {
         Lanes row[std::size_t(vectors)];
         unrolled<vectors>([&](auto v) { row[v] = ProductElement<Element>::load(b + v * Simd<T>::width); });
-        unrolled<rows>([&](auto i) __attribute__((always_inline)) {
+        unrolled<rows>([&](auto i) {
             if constexpr (!Column::read_by_fma(i)) {
                 const Lanes factor(column.template at<i, col>());
                 unrolled<vectors>([&](auto v) { sum[i][v] = fma(factor, row[v], sum[i][v]); });
             }
         });
-        unrolled<vectors>([&](auto v) __attribute__((always_inline)) {
-            unrolled<rows>([&](auto i) __attribute__((always_inline)) {
-                if constexpr (Column::read_by_fma(i))
-                    sum[i][v] = fma(Lanes(column.template at<i, col>()), row[v], sum[i][v]);
+        if constexpr (Column::some_by_fma)
+            unrolled<vectors>([&](auto v) __attribute__((always_inline)) {
+                unrolled<rows>([&](auto i) __attribute__((always_inline)) {
+                    if constexpr (Column::read_by_fma(i))
+                        sum[i][v] = fma(Lanes(column.template at<i, col>()), row[v], sum[i][v]);
+                });
+                column.forget();
             });
-            if constexpr (Column::some_by_fma) column.forget();
-        });
         b += b_row;
     };
     const auto step = [&](auto columns) __attribute__((always_inline)) {
@@ -135,8 +136,8 @@ void multiply_tile(Index k, const Element* a, Index a_row, Index a_col, const Ri
         using Column = LeftColumn<rows, Element, decltype(row_stride), decltype(col_stride)>;
         multiply_columns<rows, vectors>(k, Column(a, row_stride, col_stride), b, b_row, finish, sum);
     };
-    constexpr bool of_avx512 = sizeof(Simd<T>) == 64, large = rows >= 8 && vectors == 2;
-    if constexpr (of_avx512 && large) {  // elsewhere there is nothing to gain
+    // With less than AVX-512 there is nothing to gain.
+    if constexpr (sizeof(Simd<T>) == 64 && rows >= 8 && vectors == 2 && !address_sanitizer) {
         if (a_row == 1)
             multiply(StrideOne{}, a_col);
         else if (a_col == 1)
