@@ -3,6 +3,11 @@
 // the ports of the fused multiply-adds, no operator is above of_peak of the whole tile. Another thread on the
 // same core comes and goes: `undisturbed` is what a twentieth of the rounds reach.
 
+#include <algorithm>
+#include <initializer_list>
+#include <utility>
+#include <vector>
+
 #include <ring_attention/ring_attention.hpp>
 
 #include "flops.hpp"
@@ -23,12 +28,13 @@ class TileOfAttention {
     explicit TileOfAttention(ra::Index head_dim) : width_(head_dim) {
         for (auto& [numbers, count] :
              std::initializer_list<std::pair<Numbers&, ra::Index>>{{key_, Tile::keys * width_},
-                                                                   {value_, Tile::keys * spacing()},
+                                                                   {value_, Tile::keys * width_},
                                                                    {query_, width_ * Tile::lanes},
                                                                    {output_, width_ * Tile::lanes},
                                                                    {scores_, Tile::keys * Tile::lanes},
                                                                    {of_queries_, 4 * Tile::lanes}})
             Eigen::Map<Eigen::ArrayXf>(numbers.require(count), count).setRandom();
+        close_value_ = detail::close_together<float>(rows(value_));
     }
 
     static double products_flops(ra::Index head_dim) {
@@ -37,8 +43,8 @@ class TileOfAttention {
 
     void multiply_keys() {
         std::fill_n(new_maximum(), Tile::lanes, -1.0f);
-        detail::multiply_panel<2>(Tile::keys, detail::unpacked_strips(rows(key_, width_)), query_.data(),
-                                  Tile::lanes, detail::whole_depth(width_),
+        detail::multiply_panel<2>(Tile::keys, detail::unpacked_strips(rows(key_)), query_.data(), Tile::lanes,
+                                  detail::whole_depth(width_),
                                   detail::StoreScores<float>{scores_.data(), new_maximum(), 0, Tile::keys});
     }
 
@@ -49,17 +55,14 @@ class TileOfAttention {
     }
 
     void add_values() {
-        detail::multiply_panel<2>(width_, detail::unpacked_strips(rows(value_, spacing()).transposed()),
-                                  scores_.data(), Tile::lanes, detail::whole_depth(Tile::keys),
+        detail::multiply_panel<2>(width_, detail::unpacked_strips(close_value_.transposed()), scores_.data(),
+                                  Tile::lanes, detail::whole_depth(Tile::keys),
                                   detail::DecayAndAdd<float>{output_.data(), decay()});
     }
 
   private:
-    /// Of values, which are copied a line apart (attention/forward_tile.hpp).
-    ra::Index spacing() const { return width_ + 16; }
-
-    detail::MatrixView<const float> rows(const Numbers& numbers, ra::Index stride) const {
-        return {numbers.data(), Tile::keys, width_, stride, 1};
+    detail::MatrixView<const float> rows(const Numbers& numbers) const {
+        return {numbers.data(), Tile::keys, width_, width_, 1};
     }
     float* new_maximum() { return of_queries_.data(); }
     float* maximum() { return of_queries_.data() + Tile::lanes; }
@@ -68,20 +71,16 @@ class TileOfAttention {
 
     ra::Index width_;
     Numbers key_, value_, query_, output_, scores_, of_queries_;
+    detail::MatrixView<const float> close_value_;
 };
 
-/// Counters: of_peak, the median, and undisturbed, of so many flops.
+/// Counters: of_peak, the median, and undisturbed. A round is one call of work, of so many flops.
 void measure_rounds(benchmark::State& state, double flops, const auto& work) {
-    std::vector<double> of_peak;
-    double peak_before = bench::fma_peak();
-    for (auto _ : state) {
-        const bench::Stopwatch stopwatch;
-        work();
-        const double seconds = stopwatch.seconds(), peak_after = bench::fma_peak();
-        of_peak.push_back(flops / seconds / ((peak_before + peak_after) / 2));
-        peak_before = peak_after;
-        state.SetIterationTime(seconds);
-    }
+    std::vector<double> of_peak = bench::rounds_against_peak(state, flops, [&] {
+                                      const bench::Stopwatch stopwatch;
+                                      work();
+                                      return stopwatch.seconds();
+                                  }).of_peak;
     state.counters["of_peak"] = bench::median(of_peak);
     std::sort(of_peak.begin(), of_peak.end());
     state.counters["undisturbed"] = of_peak[of_peak.size() - 1 - of_peak.size() / 20];

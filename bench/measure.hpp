@@ -51,23 +51,33 @@ double seconds_per_call(const Prepare& prepare, const Work& work) {
     return seconds / calls;
 }
 
-/// Runs peak, work, peak, work, ..., peak. Counters: GFLOP/s, and of_peak, the median over the rounds of the
-/// ratio to the peak of one thread beside the round: run it with RING_ATTENTION_NUM_THREADS=1. Returns the
-/// median seconds of a call.
-template <class Prepare, class Work>
-double measure_against_peak(benchmark::State& state, double flops, const Prepare& prepare, const Work& work) {
-    std::vector<double> seconds, of_peak;
+struct Rounds {
+    std::vector<double> seconds, of_peak;  // by round; the ratio to the peak of one thread beside it
+};
+
+/// Runs peak, work, peak, work, ..., peak; seconds_of_work() does the work, of so many flops, and times it.
+Rounds rounds_against_peak(benchmark::State& state, double flops, const auto& seconds_of_work) {
+    Rounds rounds;
     double peak_before = fma_peak();
     for (auto _ : state) {
-        seconds.push_back(seconds_per_call(prepare, work));
-        const double peak_after = fma_peak();
-        of_peak.push_back(flops / seconds.back() / ((peak_before + peak_after) / 2));
+        const double seconds = seconds_of_work(), peak_after = fma_peak();
+        rounds.seconds.push_back(seconds);
+        rounds.of_peak.push_back(flops / seconds / ((peak_before + peak_after) / 2));
         peak_before = peak_after;
-        state.SetIterationTime(seconds.back());
+        state.SetIterationTime(seconds);
     }
-    state.counters["GFLOP/s"] = flops / median(seconds) / 1e9;
-    state.counters["of_peak"] = median(of_peak);
-    return median(seconds);
+    return rounds;
+}
+
+/// Counters: GFLOP/s, and of_peak, the median over the rounds: run it with RING_ATTENTION_NUM_THREADS=1.
+/// Returns the median seconds of a call.
+template <class Prepare, class Work>
+double measure_against_peak(benchmark::State& state, double flops, const Prepare& prepare, const Work& work) {
+    const Rounds rounds = rounds_against_peak(state, flops, [&] { return seconds_per_call(prepare, work); });
+    const double seconds = median(rounds.seconds);
+    state.counters["GFLOP/s"] = flops / seconds / 1e9;
+    state.counters["of_peak"] = median(rounds.of_peak);
+    return seconds;
 }
 
 template <class Work>

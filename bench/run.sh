@@ -2,8 +2,8 @@
 # bench/run.sh: installs what is missing, builds, runs every benchmark on one thread (threads: on more), and draws what
 # came out, in less than 15 minutes on two cores.
 #
-# What is here: a Google Benchmark program for each question (attention, attention_options, attention_parts, bfloat16, decode, layers,
-# model, training_step, stream, memory, threads, ring, scaling), which the first line of NAME.cpp asks. The answer goes to
+# What is here: a Google Benchmark program for each question (attention, attention_options, attention_parts, bfloat16,
+# decode, layers, model, training_step, stream, memory, threads, ring, scaling), which the first line of NAME.cpp asks. The answer goes to
 # bench/results/NAME.json. `of_peak` is the part that was reached of what the core can do, which a loop of fused
 # multiply-adds measures beside the work (fma_peak.hpp); such numbers are medians over rounds. mpi/ has programs for
 # several processes (ring, memory), which mpi/run.sh starts where there is an mpirun. peers/run.sh compares with OpenVINO,

@@ -17,9 +17,7 @@ namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 /// Queries are read once, from far away.
 template <Real T>
 void prefetch(const GroupRows<const T>& rows) {
-    constexpr Index line = 64 / Index(sizeof(T));
-    for (Index i = 0; i < rows.count; ++i)
-        for (Index j = 0; j < rows.width; j += line) __builtin_prefetch(rows.row(i) + j);
+    for (Index i = 0; i < rows.count; ++i) prefetch(rows.row(i), rows.width);
 }
 
 /// Rows a multiple of 512 bytes apart fall on an eighth of the sets of a first cache or less, and would

@@ -66,8 +66,8 @@ void multiply_few_rows_of_block(MatrixView<const T> a, MatrixView<const Right> b
 template <Real T, class Right>
 void multiply_block(MatrixView<const T> a, MatrixView<const Right> b, MatrixView<T> c, bool add,
                     const auto& for_all, const TileFinish<T>& finish) {
-    constexpr Index few =
-        (std::same_as<T, Right> ? 16 : 2) * ProductTile<T>::rows;  // each strip widens b anew
+    // Each strip of a widens b anew.
+    constexpr Index few = (std::same_as<T, Right> ? 16 : 2) * ProductTile<T>::rows;
     Index col = 0;
     if (c.rows <= few && b.col_stride == 1) {
         col = c.cols / PackedView<T>::panel_cols * PackedView<T>::panel_cols;

@@ -37,9 +37,11 @@ class LeftColumn {
     /// Columns that are worth one step of the pointers.
     static constexpr int columns = columns_adjoin ? 2 : 1;
 
-    /// Whether an element is read anew for every fma, by the fma itself: it can where the address is a
-    /// pointer and a constant. Not all, for that takes more loads.
+    /// Whether some elements are read anew for every fma, by the fma itself: it can where the address is a
+    /// pointer and a constant.
     static constexpr bool some_by_fma = rows_adjoin || columns_adjoin;
+
+    /// Which. Not all, for that takes more loads.
     static constexpr bool read_by_fma(int row) {
         return rows_adjoin ? 7 * row >= 3 * rows : columns_adjoin && row % share == 0;
     }

@@ -41,14 +41,12 @@ struct ContinueTile {
     }
 };
 
-/// Rows that are wanted soon, on their way to the first cache: of long ones the beginning, for the processor
-/// goes on by itself.
-template <class Number>
-void prefetch(MatrixView<const Number> rows) {
-    constexpr Index line = 64 / Index(sizeof(Number));
-    const Index cols = rows.cols <= 4 * line ? rows.cols : 2 * line;
-    for (Index i = 0; i < rows.rows; ++i)
-        for (Index j = 0; j < cols; j += line) __builtin_prefetch(&rows(i, j));
+/// Rows of b that are wanted soon: of long ones the beginning, for the processor goes on by itself.
+template <class Right>
+void prefetch(MatrixView<const Right> rows) {
+    constexpr Index line = 64 / Index(sizeof(Right));
+    const Index count = rows.cols <= 4 * line ? rows.cols : 2 * line;
+    for (Index i = 0; i < rows.rows; ++i) prefetch(&rows(i, 0), count);
 }
 
 /// sums = a b, or += where these have begun, for the columns of a tile. Meanwhile `next`, the tile of b after
