@@ -26,11 +26,6 @@ T ra_exp(T x) {
 }
 
 template <class T>
-T ra_exp2_weight(T x) {
-    return detail::exp2_weight(Simd<T>(x)).lanes[0];
-}
-
-template <class T>
 T ra_erf(T x) {
     return detail::erf(Simd<T>(x)).lanes[0];
 }
@@ -69,52 +64,6 @@ TEST_CASE_TEMPLATE("exp: special values", T, float, double) {
     CHECK(ra_exp(T(sizeof(T) == 4 ? -104 : -746)) == 0);
     CHECK(ra_exp(T(sizeof(T) == 4 ? 88.8 : 709.9)) == infinity<T>);
     CHECK(ra_exp(std::numeric_limits<T>::denorm_min()) == 1);
-}
-
-TEST_CASE_TEMPLATE("exp2_weight: over all weights", T, float, double) {
-    const auto exact = [](long double x) { return std::exp2(x); };
-    const T lowest = std::numeric_limits<T>::min_exponent - 1;
-    const double all = worst_ulps<T>(lowest, T(1), ra_exp2_weight<T>, exact);
-    const double large = worst_ulps<T>(T(-2), T(1), ra_exp2_weight<T>, exact);
-    const double near_one = worst_ulps<T>(T(-1e-3), T(1e-3), ra_exp2_weight<T>, exact);
-    const double small = worst_ulps<T>(lowest, lowest + 2, ra_exp2_weight<T>, exact);
-    INFO("exp2_weight, ", sizeof(T), " bytes: ", all, " ulp, large ones ", large, " ulp, near one ", near_one,
-         " ulp, small ones ", small, " ulp");
-    CHECK(all < 2.5);
-    CHECK(large < 2.5);
-    CHECK(near_one < 2.5);
-    CHECK(small < 2.5);
-}
-
-TEST_CASE_TEMPLATE("exp2_weight: exact values, and 0 where the result would be subnormal", T, float, double) {
-    using Limits = std::numeric_limits<T>;
-    const T lowest = Limits::min_exponent - 1;
-    CHECK(ra_exp2_weight(T(0)) == 1);
-    CHECK(ra_exp2_weight(T(-0.0)) == 1);
-    for (T x = lowest; x <= 1; ++x) REQUIRE(ra_exp2_weight(x) == std::exp2(x));
-    CHECK(ra_exp2_weight(lowest) == Limits::min());
-    for (const T x :
-         {lowest - T(1), lowest - T(1.5), lowest * 2, lowest * 100, Limits::lowest(), -infinity<T>}) {
-        CAPTURE(x);
-        CHECK(ra_exp2_weight(x) == 0);
-        CHECK_FALSE(std::signbit(ra_exp2_weight(x)));
-    }
-    for (T below = T(1) / 64; below < 1; below += T(1) / 64) REQUIRE(ra_exp2_weight(lowest - below) == 0);
-    for (T below = 1; below < Limits::max() / 2; below *= T(1.01))
-        REQUIRE(ra_exp2_weight(lowest - below) == 0);
-    CHECK(std::isnan(ra_exp2_weight(not_a_number<T>)));
-    CHECK(std::isnan(ra_exp2_weight(-not_a_number<T>)));
-}
-
-TEST_CASE_TEMPLATE("exp2_weight: every lane has its own", T, float, double) {
-    Simd<T> x(T(0));
-    for (int i = 0; i < Simd<T>::width; ++i)
-        x.lanes[i] = i % 4 == 1 ? -infinity<T> : i % 4 == 3 ? not_a_number<T> : T(-i) / 3;
-    const Simd<T> weights = detail::exp2_weight(x);
-    for (int i = 0; i < Simd<T>::width; ++i) {
-        const T alone = ra_exp2_weight(T(x.lanes[i]));
-        CHECK((weights.lanes[i] == alone || (std::isnan(alone) && std::isnan(weights.lanes[i]))));
-    }
 }
 
 TEST_CASE_TEMPLATE("erf: everywhere, and relative to its value near 0", T, float, double) {

@@ -7,7 +7,7 @@
 
 #include <ring_attention/attention/score_cap.hpp>
 #include <ring_attention/attention/tile.hpp>
-#include <ring_attention/kernels/vector_math.hpp>
+#include <ring_attention/kernels/exp2.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
@@ -78,7 +78,7 @@ void softmax_backward(const BackwardMemory<T>& memory, T scale, Index first, Ind
             T* const d_score = memory.d_scores + key * max_queries + first + lane;
             const Simd<T> given = Simd<T>::load(weight), score = cap(given);
             const Simd<T> x = fma(score, own_scale[v], minus_shift[v]);
-            const Simd<T> p = exp2_weight(fma(x, unit[v], minus_rest[v]));
+            const Simd<T> p = exp2_flushed(fma(x, unit[v], minus_rest[v]));
             masked(std::integral_constant<int, lane>{}, key, p).store(weight);
             const Simd<T> d = p * (Simd<T>::load(d_score) - dot[v]) * scales;
             masked(std::integral_constant<int, lane>{}, key, cap.gradient(given, score, d)).store(d_score);

@@ -13,6 +13,7 @@
 #include <ring_attention/attention/partial_attention.hpp>
 #include <ring_attention/attention/scores.hpp>
 #include <ring_attention/attention/tile.hpp>
+#include <ring_attention/kernels/exp2.hpp>
 #include <ring_attention/kernels/few_rows.hpp>
 #include <ring_attention/kernels/reduce.hpp>
 

@@ -5,9 +5,7 @@
 #include <limits>
 #include <vector>
 
-#include <ring_attention/attention/score_cap.hpp>
 #include <ring_attention/attention/tile.hpp>
-#include <ring_attention/kernels/vector_math.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
@@ -107,80 +105,6 @@ void mask_scores(const VisibleKeys<T>& visible, const IndexRange& keys, T* score
         }
         largest.store(maximum + lane);
     }
-}
-
-/// What a tile of queries has seen so far, (lanes) each.
-template <Real T>
-struct SoftmaxSoFar {
-    T *maximum, *sum;
-};
-
-/// How a tile of queries goes on: the scale of the scores, their maximum (lanes), what was before, and where
-/// goes what the output so far is to be multiplied by, (lanes).
-template <Real T>
-struct Softmax {
-    T scale;
-    const T* new_maximum;
-    SoftmaxSoFar<T> so_far;
-    T* decay;
-    bool cap;  // whether the scores, but not their maximum, are still to be capped
-};
-
-/// Where the weights of a key go.
-template <Real T>
-struct StoreWeights {
-    static constexpr int keys = 1;
-    T* weights;  // (N, lanes)
-
-    [[gnu::always_inline]] void operator()(Index key, int lane, Simd<T> (&weight)[keys]) const {
-        weight[0].store(weights + key * AttentionTile<T>::lanes + lane);
-    }
-};
-
-/// Scores (N, lanes) of some of the keys become weights 2^(score scale - maximum), which store(key, lane,
-/// weights) takes, and may round, for Store::keys keys at a time; maximum and sum of the queries move on.
-template <int vectors, Real T, class Store>
-void scores_to_weights(const Softmax<T>& softmax, const T* scores, const IndexRange& keys, const Store& store,
-                       const auto& cap) {
-    constexpr int lanes = AttentionTile<T>::lanes;
-    const Simd<T> nothing(-std::numeric_limits<T>::infinity()), scale(softmax.scale);
-    Simd<T> shift[std::size_t(vectors)], total[std::size_t(vectors)];
-    unrolled<vectors>([&](auto v) {
-        constexpr int lane = v * Simd<T>::width;
-        T* const maximum = softmax.so_far.maximum + lane;
-        const Simd<T> old = Simd<T>::load(maximum);
-        const Simd<T> now = max(Simd<T>::load(softmax.new_maximum + lane) * scale, old);
-        now.store(maximum);
-        // Nothing but -infinity so far: -infinity - 0 gives the weight 0, -infinity - -infinity NaN.
-        shift[v] = select<T>(now > nothing, now, Simd<T>(T(0)));
-        exp2_weight(old - shift[v]).store(softmax.decay + lane);
-        total[v] = Simd<T>(T(0));
-    });
-    for (Index j = keys.first; j < keys.end(); j += Store::keys)
-        unrolled<vectors>([&](auto v) {
-            constexpr int lane = v * Simd<T>::width;
-            Simd<T> weight[Store::keys];
-            unrolled<Store::keys>([&](auto i) {
-                const T* const score = scores + (j + i) * lanes + lane;
-                weight[i] = exp2_weight(fma(cap(Simd<T>::load(score)), scale, -shift[v]));
-            });
-            store(j, lane, weight);
-            unrolled<Store::keys>([&](auto i) { total[v] = total[v] + weight[i]; });
-        });
-    unrolled<vectors>([&](auto v) {
-        constexpr int lane = v * Simd<T>::width;
-        T* const sum = softmax.so_far.sum + lane;
-        fma(Simd<T>::load(sum), Simd<T>::load(softmax.decay + lane), total[v]).store(sum);
-    });
-}
-
-template <int vectors, Real T, class Store>
-void scores_to_weights(const Softmax<T>& softmax, const T* scores, const IndexRange& keys,
-                       const Store& store) {
-    constexpr Index lanes = AttentionTile<T>::lanes;
-    visit_cap<vectors>(softmax.cap, scores + keys.first * lanes, keys.count, lanes, [&](const auto& cap) {
-        scores_to_weights<vectors>(softmax, scores, keys, store, cap);
-    });
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <limits>
 #include <numbers>
-#include <optional>
 #include <span>
 #include <utility>
 
@@ -14,6 +13,7 @@
 #include <ring_attention/attention/log_sum_exp.hpp>
 #include <ring_attention/attention/paired_products.hpp>
 #include <ring_attention/attention/scores.hpp>
+#include <ring_attention/attention/softmax_tile.hpp>
 #include <ring_attention/attention/tile.hpp>
 #include <ring_attention/core/floating_point_modes.hpp>
 #include <ring_attention/kernels/finite_rows.hpp>
@@ -87,9 +87,7 @@ class QueryBlock {
     /// of queries begins to see.
     void absorb(const StoredRows<const T>& keys, const StoredRows<const T>& values,
                 const TokenPositions& key_tokens) {
-        // With the distance weights fall to next to nothing. Plain scores keep the bits that they always had.
-        std::optional<FlushToZero> flush_to_zero;
-        if (!scores_of_.plain()) flush_to_zero.emplace();
+        const FlushToZero flush_to_zero;
         find_seen(mask_, batch_, tokens_, group_, rows_.first, key_tokens,
                   std::span(seen_).first(std::size_t(rows_.count)));
         Index most = 0;
@@ -197,11 +195,17 @@ class QueryBlock {
         // Not where a key would have to stay hidden, as the one that makes an odd tile pairs.
         cap_in_softmax_ = scores_of_.capped_alone() && all && !(paired_ && visible.any.end() % 2 != 0);
         // Where scores are still to become others, their maximum is taken later.
-        const IndexRange whole = scores_of_.plain() || cap_in_softmax_ ? visible.all : IndexRange{};
+        const bool simple = scores_of_.plain() || cap_in_softmax_;
+        const Softmax<T> softmax{
+            scale_, {maximum_ + queries.first, sum_ + queries.first}, decay_, cap_in_softmax_};
+        bool& settled = settled_[std::size_t(queries.first / lanes)];
+        if (settled && simple && all && !paired_) {
+            multiply_keys<vectors>(queries.first, keys, {});
+            if (scores_to_weights_if_settled<vectors>(softmax, scores_, keys, StoreWeights<T>{scores_}))
+                return add_values<vectors>(visible, queries.first);
+        }
         std::fill_n(new_maximum_, lanes, -std::numeric_limits<T>::infinity());
-        multiply_keys<vectors>(queries.first, keys,
-                               StoreScores<T>{scores_ + keys.first * lanes, new_maximum_,
-                                              whole.first - keys.first, whole.end() - keys.first});
+        multiply_keys<vectors>(queries.first, keys, simple ? visible.all : IndexRange{});
         if (cap_in_softmax_) {
             cap_numbers<T>(new_maximum_, lanes);
         } else if (!scores_of_.plain()) {
@@ -212,34 +216,42 @@ class QueryBlock {
             for (const IndexRange& masked : visible.masked())
                 if (masked.count > 0) mask_scores<T>(visible, masked, scores_, new_maximum_);
         }
-        add_values<vectors>(visible, output_ + queries.first * value_width_,
-                            {maximum_ + queries.first, sum_ + queries.first});
+        if constexpr (can_pair<T>)
+            if (paired_)
+                return pairs_.add_values<vectors>(softmax, new_maximum_, scores_, visible,
+                                                  whole_keys(visible), scores_of_.may_hide(),
+                                                  output_ + queries.first * value_width_);
+        settled =
+            scores_to_weights<vectors>(softmax, new_maximum_, scores_, visible.any, StoreWeights<T>{scores_});
+        add_values<vectors>(visible, queries.first);
     }
 
+    /// Scores of the keys; the largest of those that every query sees.
     template <int vectors>
-    void multiply_keys(Index first_query, const IndexRange& keys, const StoreScores<T>& store) {
+    void multiply_keys(Index first_query, const IndexRange& keys, const IndexRange& seen) {
+        const StoreScores<T> store{scores_ + keys.first * lanes, new_maximum_, seen.first - keys.first,
+                                   seen.end() - keys.first};
         if constexpr (can_pair<T>)
             if (paired_) return pairs_.multiply_keys<vectors>(first_query, keys, store);
         multiply_panel<vectors>(keys.count, unpacked_strips<T>(key_.middle_rows(keys.first, keys.count)),
                                 query_ + first_query * key_width_, lanes, whole_depth(key_width_), store);
     }
 
-    /// The scores become weights, and the mean of the values with them goes to the output.
+    /// The keys whose values no query is to leave out.
+    IndexRange whole_keys(const VisibleKeys<T>& visible) const {
+        return scores_of_.may_hide() ? IndexRange{} : visible.all;
+    }
+
+    /// The mean of the values with the weights goes to the output.
     template <int vectors>
-    void add_values(const VisibleKeys<T>& visible, T* output, const SoftmaxSoFar<T>& so_far) {
-        const bool may_hide = scores_of_.may_hide();
-        const IndexRange whole = may_hide ? IndexRange{} : visible.all;
-        const Softmax<T> softmax{scale_, new_maximum_, so_far, decay_, cap_in_softmax_};
-        if constexpr (can_pair<T>)
-            if (paired_)
-                return pairs_.add_values<vectors>(softmax, scores_, visible, whole, may_hide, output);
-        scores_to_weights<vectors>(softmax, scores_, visible.any, StoreWeights<T>{scores_});
+    void add_values(const VisibleKeys<T>& visible, Index first_query) {
+        T* const output = output_ + first_query * value_width_;
         // A tile of keys begins where its queries begin to see: the first key is one of any.
-        const FiniteRows<T> finite(value_.middle_rows(0, visible.any.end()), whole);
+        const FiniteRows<T> finite(value_.middle_rows(0, visible.any.end()), whole_keys(visible));
         multiply_panel<vectors>(value_width_, unpacked_strips<T>(finite.rows().transposed()), scores_, lanes,
                                 whole_depth(visible.any.end()), DecayAndAdd<T>{output, decay_});
         add_wild_values(
-            finite.wild(), visible, may_hide, value_width_, output,
+            finite.wild(), visible, scores_of_.may_hide(), value_width_, output,
             [&](Index key, Index lane) { return scores_[key * lanes + lane]; }, value_);
     }
 
@@ -264,6 +276,8 @@ class QueryBlock {
     // Of the tile that is at work: (keys, lanes), (lanes), (lanes).
     T *scores_, *decay_, *new_maximum_;
     bool cap_in_softmax_;
+    std::array<bool, std::size_t(max_queries / lanes)>
+        settled_{};                    // whether the maxima of a tile may well stay
     MatrixView<const T> key_, value_;  // these,
     PairedProducts pairs_;             // or these
 };

@@ -6,6 +6,7 @@
 
 #include <ring_attention/attention/forward_tile.hpp>
 #include <ring_attention/attention/plan.hpp>
+#include <ring_attention/attention/softmax_tile.hpp>
 #include <ring_attention/kernels/bfloat16_pairs.hpp>
 #include <ring_attention/kernels/finite_rows.hpp>
 
@@ -87,14 +88,16 @@ class PairedProducts {
             query_ + first_query * pairs_of_key_, lanes, whole_depth(pairs_of_key_), store);
     }
 
-    /// The scores (N, lanes) become weights, and the mean of the values with them goes to the output
-    /// (Dv, lanes). whole: the keys that no query is to leave out. zero_hides: as for add_wild_values.
+    /// The scores (N, lanes), and the largest of them (lanes), become weights, and the mean of the values
+    /// with them goes to the output (Dv, lanes). whole: the keys that no query is to leave out. zero_hides:
+    /// as for add_wild_values.
     template <int vectors>
-    void add_values(const Softmax<float>& softmax, float* scores, const VisibleKeys<float>& visible,
-                    const IndexRange& whole, bool zero_hides, float* output) const {
+    void add_values(const Softmax<float>& softmax, const float* largest, float* scores,
+                    const VisibleKeys<float>& visible, const IndexRange& whole, bool zero_hides,
+                    float* output) const {
         const Index keys = visible.any.end(), pairs = ceil_div(keys, 2);
         if (keys % 2 != 0) std::fill_n(scores + keys * lanes, lanes, -std::numeric_limits<float>::infinity());
-        scores_to_weights<vectors>(softmax, scores, {0, 2 * pairs}, StorePairedWeights{weights_});
+        scores_to_weights<vectors>(softmax, largest, scores, {0, 2 * pairs}, StorePairedWeights{weights_});
         // The last pair may have a key that no query sees.
         const FiniteRows<Bfloat16> finite(value_.middle_rows(0, std::min(2 * pairs, value_.rows)), whole);
         const MatrixView<const Bfloat16Pair> paired =

@@ -6,7 +6,7 @@
 #include <ring_attention/attention/heads.hpp>
 #include <ring_attention/attention/log_sum_exp.hpp>
 #include <ring_attention/core/types.hpp>
-#include <ring_attention/kernels/vector_math.hpp>
+#include <ring_attention/kernels/exp2.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {

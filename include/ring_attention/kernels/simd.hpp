@@ -138,7 +138,30 @@ template <Real T>
     return Simd<double>(_mm512_reduce_pd(x.lanes, 0));
 }
 
-/// a 2^n for whole n; 0 where x < lowest.
+/// x minus the 32nd at or below it.
+[[gnu::always_inline]] inline Simd<float> fraction_of_32nd(Simd<float> x) {
+    return Simd<float>(_mm512_reduce_ps(x.lanes, 5 << 4 | _MM_FROUND_TO_NEG_INF));
+}
+
+/// table[i] where x is at or above a whole number and i 32nds, and below the next 32nd; |x| < 2^17.
+[[gnu::always_inline]] inline Simd<float> lookup_32nd(const std::array<float, 32>& table, Simd<float> x) {
+    // Adding it moves the 32nds' place to the last bit.
+    const Simd<float> round(393216.0f), low = Simd<float>::load(&table[0]),
+                                        high = Simd<float>::load(&table[16]);
+    const __m512 rounded = _mm512_maskz_add_round_ps(__mmask16(-1), x.lanes, round.lanes,
+                                                     _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    return Simd<float>(_mm512_permutex2var_ps(low.lanes, _mm512_castps_si512(rounded), high.lanes));
+}
+
+/// a 2^floor(n); 0 where that is subnormal and a FlushToZero lives.
+[[gnu::always_inline]] inline Simd<float> scale_flushed(Simd<float> a, Simd<float> n) {
+    return Simd<float>(_mm512_maskz_scalef_ps(__mmask16(-1), a.lanes, n.lanes));
+}
+[[gnu::always_inline]] inline Simd<double> scale_flushed(Simd<double> a, Simd<double> n) {
+    return Simd<double>(_mm512_maskz_scalef_pd(__mmask8(-1), a.lanes, n.lanes));
+}
+
+/// a 2^floor(n); 0 where x < lowest.
 [[gnu::always_inline]] inline Simd<float> scale_normal(Simd<float> a, Simd<float> n, Simd<float> x,
                                                        float lowest) {
     return Simd<float>(_mm512_maskz_scalef_ps(

@@ -4,6 +4,7 @@
 #include <concepts>
 #include <cstddef>
 
+#include <ring_attention/kernels/exp2.hpp>
 #include <ring_attention/kernels/vector_math.hpp>
 
 RING_ATTENTION_PRECISE_BEGIN

@@ -99,43 +99,6 @@ template <Real T>
     return exp_parts(x).value();
 }
 
-/// q of 2^r = 1 + r q(r) on |r| <= 1/2, to 9e-8 and 2e-16 relative to 2^r. Below `lowest` lie the subnormal
-/// numbers.
-template <Real T>
-struct Exp2Constants;
-
-template <>
-struct Exp2Constants<float> {
-    static constexpr std::array<float, 5> q{0.69314697758f, 0.24022242075f, 0.055507337667f, 0.0096715131273f,
-                                            0.0013264720151f};
-    static constexpr float lowest = -126;
-};
-
-template <>
-struct Exp2Constants<double> {
-    static constexpr std::array<double, 11> q{
-        0.6931471805599453258,   0.2402265069591013126,   0.05550410866482008306,    0.009618129107594125816,
-        0.001333355814677461906, 0.000154035304571020654, 0.00001525273349319780236, 1.321543528801464725e-6,
-        1.017819951153900244e-7, 7.073782192800036541e-9, 4.434784589425218425e-10};
-    static constexpr double lowest = -1022;
-};
-
-/// The weight of a softmax: 2^x for x <= 1, within 2 ulp or so, exactly 1 for 0, exactly 0 where the result
-/// would be subnormal (processors are slow with those) and for -infinity; NaN stays NaN.
-template <Real T>
-[[gnu::always_inline]] inline Simd<T> exp2_weight(Simd<T> x) {
-    using Constants = Exp2Constants<T>;
-#if defined(__AVX512DQ__)
-    const Simd<T> r = fraction(x);
-    return scale_normal(fma(r, polynomial(r, Constants::q), Simd<T>(T(1))), x - r, x, Constants::lowest);
-#else
-    const Simd<T> n = round_scaled(x, T(1)), r = x - n;
-    const Simd<T> weight = fma(r, polynomial(r, Constants::q), Simd<T>(T(1))) * power_of_two(n);
-    // A NaN passes through. Far below `lowest` a weight may be anything, but no subnormal number.
-    return select<T>(x < Simd<T>(Constants::lowest), Simd<T>(T(0)), weight);
-#endif
-}
-
 /// erfcx(z) = exp(z^2) erfc(z) = p(t) / (z + pole), t = (z - pole) / (z + pole), for 0 <= z <= largest, where
 /// erfc has underflowed (the map of Shepherd, Laframboise 1981). of_square: erf(z) / z in powers of z^2, for
 /// z <= 1/2.
