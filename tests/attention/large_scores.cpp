@@ -103,6 +103,25 @@ TEST_CASE_TEMPLATE("attention backward: as exact as forward at large scores", T,
                 }
 }
 
+TEST_CASE_TEMPLATE("attention: equal scores give the mean of the values, however large they are", T, float,
+                   double) {
+    for (const double size : {1e6, 1e9, 1e10, 1e20, 1e30})
+        for (const bool causal : {true, false}) {
+            CAPTURE(size);
+            const auto c = case_of<T>({1, 1, 200, 5}, Keys::equal, size);
+            const auto result = ra::attention(c.q, c.k, c.v, {.causal = causal});
+            for (Index column = 0; column < 5; ++column) {
+                double sum = 0;
+                for (Index j = 0; j < 200; ++j) sum += double(c.v(0, 0, j, column));
+                CHECK(double(result.output(0, 0, 199, column)) ==
+                      doctest::Approx(sum / 200).epsilon(1e-5).scale(1));
+                if (!causal)
+                    CHECK(double(result.output(0, 0, 0, column)) ==
+                          doctest::Approx(sum / 200).epsilon(1e-5).scale(1));
+            }
+        }
+}
+
 TEST_CASE_TEMPLATE("attention backward: the weights add up to 1 at large scores", T, float, double) {
     for (const Keys keys : every_kind)
         for (const double size : sizes<T>()) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include <ring_attention/attention/tile.hpp>
@@ -11,6 +12,29 @@ RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
 // What attention forward does around its products, tile by tile; some of it while the sums are in registers.
+
+/// What a block of queries needs, in memory of the thread.
+template <Real T>
+struct ForwardMemory {
+    using Tile = AttentionTile<T>;
+    static constexpr Index lanes = Tile::lanes, max_queries = 16 * lanes;
+
+    // A tile behind the other: (D, lanes), (Dv, lanes), (lanes) and (lanes) each.
+    T *query, *output, *maximum, *sum;
+    // Of the tile that is at work: (keys, lanes), (lanes), (lanes).
+    T *scores, *decay, *largest;
+
+    explicit ForwardMemory(const HeadShape& shape) {
+        // A tile of rows is copied where the scores come later.
+        const Index tile = std::max(Tile::keys, std::max(shape.key_width, shape.value_width)) * lanes;
+        T* next = workspace<T, Workspace::attention>().require(
+            (shape.key_width + shape.value_width + 2) * max_queries + tile + 2 * lanes);
+        const auto take = [&](Index count) { return std::exchange(next, next + count); };
+        query = take(shape.key_width * max_queries), output = take(shape.value_width * max_queries);
+        maximum = take(max_queries), sum = take(max_queries);
+        scores = take(tile), decay = take(lanes), largest = take(lanes);
+    }
+};
 
 /// Queries are read once, from far away.
 template <Real T>
@@ -75,6 +99,21 @@ struct DecayAndAdd {
         });
     }
 };
+
+/// output (Dv, lanes) becomes a mean: that of a query that has seen nothing stays 0. sum: (lanes).
+template <Real T>
+void divide_by_sums(T* output, Index value_width, const T* sum) {
+    constexpr Index lanes = AttentionTile<T>::lanes;
+    for (Index lane = 0; lane < lanes; lane += Simd<T>::width) {
+        const Simd<T> weights = Simd<T>::load(sum + lane);
+        const Simd<T> divisor =
+            select<T>(weights < Simd<T>(std::numeric_limits<T>::min()), Simd<T>(T(1)), weights);
+        for (Index i = 0; i < value_width; ++i) {
+            T* const number = output + i * lanes + lane;
+            (Simd<T>::load(number) / divisor).store(number);
+        }
+    }
+}
 
 /// Values that are not finite go to the output (Dv, lanes) of those queries alone that see their keys: 0 NaN
 /// is NaN. A weight may be 0 because the score hid the key from the query, as the mask does.

@@ -38,7 +38,7 @@ class QueryBlock {
     static constexpr int lanes = Tile::lanes;
 
   public:
-    static constexpr Index max_queries = 16 * lanes;
+    static constexpr Index max_queries = ForwardMemory<T>::max_queries;
 
     /// The rows of key-value head number `batch_head` at a seat: `tokens` are the tokens there, `rows` which
     /// of their rows (GroupRows). query: (tokens, heads, D).
@@ -54,22 +54,22 @@ class QueryBlock {
           value_width_(plan.heads.value_width),
           paired_(rounds_queries<T>(plan)),
           scores_of_(plan, terms, seat, batch_head, group_, tokens, rows),
-          given_scale_(scores_of_.scale()),
-          scale_(base2_scale(given_scale_)) {
-        take_memory(plan.heads);
+          scale_(base2_scale(scores_of_.scale())),
+          memory_(plan.heads) {
+        if (paired_) pairs_.take_memory(plan.heads, max_queries);
         const auto given = query.group_rows(batch_head, group_).middle_rows(rows.first, rows.count);
         for_each_tile<T>(rows.count, [&](auto, Index first, Index count) {
             const Index next = first + count;
             prefetch<T>(given.middle_rows(next, std::min<Index>(lanes, rows.count - next)));
-            T* const packed = query_ + first * key_width_;
-            pack_lanes<T>(given.middle_rows(first, count), packed, scores_);
+            T* const packed = memory_.query + first * key_width_;
+            pack_lanes<T>(given.middle_rows(first, count), packed, memory_.scores);
             multiply_numbers<T>(packed, lanes * key_width_, scores_of_.query_factor());
             if constexpr (can_pair<T>)
                 if (paired_) pairs_.set_queries(first, packed);
         });
-        std::fill_n(output_, value_width_ * (ceil_div(rows.count, lanes) * lanes), T(0));
-        std::fill_n(maximum_, max_queries, -std::numeric_limits<T>::infinity());
-        std::fill_n(sum_, max_queries, T(0));
+        std::fill_n(memory_.output, value_width_ * (ceil_div(rows.count, lanes) * lanes), T(0));
+        std::fill_n(memory_.maximum, max_queries, -std::numeric_limits<T>::infinity());
+        std::fill_n(memory_.sum, max_queries, T(0));
     }
 
     /// Before the first chunk: a score more for each query, which has no value. sinks: one a query head of
@@ -78,8 +78,13 @@ class QueryBlock {
         for (Index i = 0; i < rows_.count; ++i) {
             const Index head = (batch_head_ * group_ + (rows_.first + i) % group_) % heads;
             if (sinks[head] == -std::numeric_limits<T>::infinity()) continue;
-            maximum_[i] = T(double(sinks[head]) * std::numbers::log2e);
-            sum_[i] = T(1);
+            // As a score, which may be so large that its product with the scale is not.
+            const double sink = double(sinks[head]) * std::numbers::log2e,
+                         most = double(std::numeric_limits<T>::max());
+            memory_.maximum[i] = T(std::clamp(sink / double(scale_), -most, most));
+            const Base2Score<T> score = base2_maximum(i);
+            memory_.sum[i] =
+                T(std::exp2(sink - double(score.rounded.lanes[0]) - double(score.rest.lanes[0])));
         }
     }
 
@@ -116,20 +121,14 @@ class QueryBlock {
         const auto log_sums = rows_of(log_sum_exp), rests = rows_of(log_sum_exp_rest);
         for (Index i = 0; i < rows_.count; ++i) {
             T& log_sum = *log_sums.row(i);
-            log_sum = detail::log_sum_exp(maximum_[i], sum_[i]);
+            const Base2Score<T> score = base2_maximum(i);
+            const T maximum = score.rounded.lanes[0], rest = score.rest.lanes[0];
+            log_sum = detail::log_sum_exp(maximum, memory_.sum[i], rest);
             if (log_sum_exp_rest.data)
-                *rests.row(i) = detail::log_sum_exp_rest(log_sum, maximum_[i], sum_[i]);
+                *rests.row(i) = detail::log_sum_exp_rest(log_sum, maximum, memory_.sum[i], rest);
         }
         for_each_tile<T>(rows_.count, [&](auto, Index first, Index) {
-            for (Index lane = first; lane < first + lanes; lane += Simd<T>::width) {
-                const Simd<T> sum = Simd<T>::load(sum_ + lane);
-                const Simd<T> divisor =
-                    select<T>(sum < Simd<T>(std::numeric_limits<T>::min()), Simd<T>(T(1)), sum);
-                for (Index i = 0; i < value_width_; ++i) {
-                    T* const row = output_ + first * value_width_ + i * lanes + lane - first;
-                    (Simd<T>::load(row) / divisor).store(row);
-                }
-            }
+            divide_by_sums(memory_.output + first * value_width_, value_width_, memory_.sum + first);
         });
         write_output(output);
     }
@@ -137,31 +136,23 @@ class QueryBlock {
     /// What is to be kept while other blocks use the memory: output, maximum (M), sum (M).
     void suspend(const HeadsView<T>& output, T* maximum, T* sum) const {
         write_output(output);
-        std::copy_n(maximum_, rows_.count, maximum);
-        std::copy_n(sum_, rows_.count, sum);
+        std::copy_n(memory_.maximum, rows_.count, maximum);
+        std::copy_n(memory_.sum, rows_.count, sum);
     }
 
     void resume(const HeadsView<T>& output, const T* maximum, const T* sum) {
         const GroupRows<const T> so_far = rows_of(HeadsView<const T>(output));
         for_each_tile<T>(rows_.count, [&](auto, Index first, Index count) {
-            pack_lanes<T>(so_far.middle_rows(first, count), output_ + first * value_width_, scores_);
+            pack_lanes<T>(so_far.middle_rows(first, count), memory_.output + first * value_width_,
+                          memory_.scores);
         });
-        std::copy_n(maximum, rows_.count, maximum_);
-        std::copy_n(sum, rows_.count, sum_);
+        std::copy_n(maximum, rows_.count, memory_.maximum);
+        std::copy_n(sum, rows_.count, memory_.sum);
     }
 
   private:
-    void take_memory(const HeadShape& heads) {
-        if (paired_) pairs_.take_memory(heads, max_queries);
-        // A tile of rows is copied where the scores come later.
-        const Index tile = std::max(Tile::keys, std::max(key_width_, value_width_)) * lanes;
-        T* next = workspace<T, Workspace::attention>().require((key_width_ + value_width_ + 2) * max_queries +
-                                                               tile + 2 * lanes);
-        const auto take = [&](Index count) { return std::exchange(next, next + count); };
-        query_ = take(key_width_ * max_queries), output_ = take(value_width_ * max_queries);
-        maximum_ = take(max_queries), sum_ = take(max_queries);
-        scores_ = take(tile), decay_ = take(lanes), new_maximum_ = take(lanes);
-    }
+    /// Of a query.
+    Base2Score<T> base2_maximum(Index row) const { return {Simd<T>(memory_.maximum[row]), Simd<T>(scale_)}; }
 
     /// Of what belongs to the queries.
     template <class Number>
@@ -193,48 +184,62 @@ class QueryBlock {
         const IndexRange keys = visible.scores_of(tile.count);
         const bool all = visible.all == visible.any;
         // Not where a key would have to stay hidden, as the one that makes an odd tile pairs.
-        cap_in_softmax_ = scores_of_.capped_alone() && all && !(paired_ && visible.any.end() % 2 != 0);
+        const bool cap_in_softmax =
+            scores_of_.capped_alone() && all && !(paired_ && visible.any.end() % 2 != 0);
+        const Softmax<T> softmax{scale_,
+                                 {memory_.maximum + queries.first, memory_.sum + queries.first},
+                                 memory_.decay,
+                                 cap_in_softmax};
         // Where scores are still to become others, their maximum is taken later.
-        const bool simple = scores_of_.plain() || cap_in_softmax_;
-        const Softmax<T> softmax{
-            scale_, {maximum_ + queries.first, sum_ + queries.first}, decay_, cap_in_softmax_};
+        const bool are_products = scores_of_.plain() || cap_in_softmax;
         bool& settled = settled_[std::size_t(queries.first / lanes)];
-        if (settled && simple && all && !paired_) {
+        if (settled && are_products && all && !paired_) {
             multiply_keys<vectors>(queries.first, keys, {});
-            if (scores_to_weights_if_settled<vectors>(softmax, scores_, keys, StoreWeights<T>{scores_}))
+            if (scores_to_weights_if_settled<vectors>(softmax, memory_.scores, keys,
+                                                      StoreWeights<T>{memory_.scores}))
                 return add_values<vectors>(visible, queries.first);
         }
-        std::fill_n(new_maximum_, lanes, -std::numeric_limits<T>::infinity());
-        multiply_keys<vectors>(queries.first, keys, simple ? visible.all : IndexRange{});
-        if (cap_in_softmax_) {
-            cap_numbers<T>(new_maximum_, lanes);
-        } else if (!scores_of_.plain()) {
-            scores_of_.apply(scores_, lanes, queries.first, queries.count, key_tokens, tile.first,
-                             visible.any, nullptr, nullptr, all ? new_maximum_ : nullptr);
-            if (!all) mask_scores<T>(visible, visible.any, scores_, new_maximum_);
-        } else {
-            for (const IndexRange& masked : visible.masked())
-                if (masked.count > 0) mask_scores<T>(visible, masked, scores_, new_maximum_);
-        }
+        std::fill_n(memory_.largest, lanes, -std::numeric_limits<T>::infinity());
+        multiply_keys<vectors>(queries.first, keys, are_products ? visible.all : IndexRange{});
+        if (cap_in_softmax)
+            cap_numbers<T>(memory_.largest, lanes);
+        else
+            finish_scores(queries, key_tokens, tile.first, visible);
         if constexpr (can_pair<T>)
             if (paired_)
-                return pairs_.add_values<vectors>(softmax, new_maximum_, scores_, visible,
+                return pairs_.add_values<vectors>(softmax, memory_.largest, memory_.scores, visible,
                                                   whole_keys(visible), scores_of_.may_hide(),
-                                                  output_ + queries.first * value_width_);
-        settled =
-            scores_to_weights<vectors>(softmax, new_maximum_, scores_, visible.any, StoreWeights<T>{scores_});
+                                                  memory_.output + queries.first * value_width_);
+        settled = scores_to_weights<vectors>(softmax, memory_.largest, memory_.scores, visible.any,
+                                             StoreWeights<T>{memory_.scores});
         add_values<vectors>(visible, queries.first);
+    }
+
+    /// Products become scores, if that is something else, and are masked; the largest of those that were not
+    /// final yet is taken.
+    void finish_scores(const IndexRange& queries, const TokenPositions& key_tokens, Index first_key,
+                       const VisibleKeys<T>& visible) {
+        if (scores_of_.plain()) {
+            for (const IndexRange& masked : visible.masked())
+                if (masked.count > 0) mask_scores<T>(visible, masked, memory_.scores, memory_.largest);
+            return;
+        }
+        const bool all = visible.all == visible.any;
+        scores_of_.apply(memory_.scores, lanes, queries.first, queries.count, key_tokens, first_key,
+                         visible.any, nullptr, nullptr, all ? memory_.largest : nullptr);
+        if (!all) mask_scores<T>(visible, visible.any, memory_.scores, memory_.largest);
     }
 
     /// Scores of the keys; the largest of those that every query sees.
     template <int vectors>
     void multiply_keys(Index first_query, const IndexRange& keys, const IndexRange& seen) {
-        const StoreScores<T> store{scores_ + keys.first * lanes, new_maximum_, seen.first - keys.first,
-                                   seen.end() - keys.first};
+        const StoreScores<T> store{memory_.scores + keys.first * lanes, memory_.largest,
+                                   seen.first - keys.first, seen.end() - keys.first};
         if constexpr (can_pair<T>)
             if (paired_) return pairs_.multiply_keys<vectors>(first_query, keys, store);
         multiply_panel<vectors>(keys.count, unpacked_strips<T>(key_.middle_rows(keys.first, keys.count)),
-                                query_ + first_query * key_width_, lanes, whole_depth(key_width_), store);
+                                memory_.query + first_query * key_width_, lanes, whole_depth(key_width_),
+                                store);
     }
 
     /// The keys whose values no query is to leave out.
@@ -245,20 +250,21 @@ class QueryBlock {
     /// The mean of the values with the weights goes to the output.
     template <int vectors>
     void add_values(const VisibleKeys<T>& visible, Index first_query) {
-        T* const output = output_ + first_query * value_width_;
+        T* const output = memory_.output + first_query * value_width_;
         // A tile of keys begins where its queries begin to see: the first key is one of any.
         const FiniteRows<T> finite(value_.middle_rows(0, visible.any.end()), whole_keys(visible));
-        multiply_panel<vectors>(value_width_, unpacked_strips<T>(finite.rows().transposed()), scores_, lanes,
-                                whole_depth(visible.any.end()), DecayAndAdd<T>{output, decay_});
+        multiply_panel<vectors>(value_width_, unpacked_strips<T>(finite.rows().transposed()), memory_.scores,
+                                lanes, whole_depth(visible.any.end()), DecayAndAdd<T>{output, memory_.decay});
         add_wild_values(
             finite.wild(), visible, scores_of_.may_hide(), value_width_, output,
-            [&](Index key, Index lane) { return scores_[key * lanes + lane]; }, value_);
+            [&](Index key, Index lane) { return memory_.scores[key * lanes + lane]; }, value_);
     }
 
     void write_output(const HeadsView<T>& heads) const {
         const GroupRows<T> output = rows_of(heads);
         for_each_tile<T>(rows_.count, [&](auto, Index first, Index count) {
-            unpack_lanes<T>(output_ + first * value_width_, output.middle_rows(first, count), scores_);
+            unpack_lanes<T>(memory_.output + first * value_width_, output.middle_rows(first, count),
+                            memory_.scores);
         });
     }
 
@@ -269,17 +275,12 @@ class QueryBlock {
     Index key_width_, value_width_;
     bool paired_;
     BlockScores<T> scores_of_;
-    T given_scale_, scale_;                                  // of the scores; times log2(e)
+    T scale_;                                                // of the scores, to base 2
     std::array<IndexRange, std::size_t(max_queries)> seen_;  // by each row, of the chunk that is at work
-    // A tile behind the other: (D, lanes), (Dv, lanes), (lanes) and (lanes) each.
-    T *query_, *output_, *maximum_, *sum_;
-    // Of the tile that is at work: (keys, lanes), (lanes), (lanes).
-    T *scores_, *decay_, *new_maximum_;
-    bool cap_in_softmax_;
-    std::array<bool, std::size_t(max_queries / lanes)>
-        settled_{};                    // whether the maxima of a tile may well stay
-    MatrixView<const T> key_, value_;  // these,
-    PairedProducts pairs_;             // or these
+    ForwardMemory<T> memory_;
+    std::array<bool, std::size_t(max_queries / lanes)> settled_{};  // tiles whose maxima may well stay
+    MatrixView<const T> key_, value_;                               // these,
+    PairedProducts pairs_;                                          // or these
 };
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

@@ -35,10 +35,27 @@ T base2_log_sum_exp(T log_sum_exp) {
     return T(double(log_sum_exp) / std::numbers::ln2);
 }
 
-/// maximum: of the scores in base 2. sum: of 2^(score - maximum).
+/// A score in base 2 in two parts. `rest` is what was rounded off, of scores so large that weights would show
+/// it, and 0 for others.
 template <Real T>
-T log_sum_exp(T maximum, T sum) {
-    return T(double(maximum) * std::numbers::ln2 + std::log(double(sum)));
+struct Base2Score {
+    Simd<T> rounded, rest;
+
+    Base2Score(Simd<T> score, Simd<T> scale)
+        : rounded(score * scale),
+          rest(select<T>(is_large(rounded), fma(score, scale, -rounded), Simd<T>(T(0)))) {}
+
+    static typename Simd<T>::Predicate is_large(Simd<T> rounded) {
+        const Simd<T> size = abs(rounded);
+        return size > Simd<T>(T(1 << 20)) && size < Simd<T>(std::numeric_limits<T>::infinity());
+    }
+};
+
+/// maximum: of the scores in base 2. sum: of 2^(score - maximum - rest).
+template <Real T>
+T log_sum_exp(T maximum, T sum, T rest = 0) {
+    return T(double(maximum) * std::numbers::ln2 +
+             (std::log(double(sum)) + double(rest) * std::numbers::ln2));
 }
 
 /// What the sum of weighted values is to be divided by; that of a query that has seen nothing stays 0.
@@ -49,9 +66,10 @@ T divisor_of_sum(T sum) {
 
 /// What log_sum_exp has lost, where that is large.
 template <Real T>
-T log_sum_exp_rest(T log_sum_exp, T maximum, T sum) {
+T log_sum_exp_rest(T log_sum_exp, T maximum, T sum, T rest = 0) {
     if (!has_rest(log_sum_exp)) return T(0);
-    return T(double(maximum) - double(base2_log_sum_exp(log_sum_exp)) + std::log2(double(sum)));
+    return T(double(maximum) - double(base2_log_sum_exp(log_sum_exp)) +
+             (std::log2(double(sum)) + double(rest)));
 }
 
 }  // namespace ring_attention::inline RING_ATTENTION_ABI::detail

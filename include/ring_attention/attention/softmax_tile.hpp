@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <limits>
 
+#include <ring_attention/attention/log_sum_exp.hpp>
 #include <ring_attention/attention/score_cap.hpp>
 #include <ring_attention/attention/tile.hpp>
 #include <ring_attention/kernels/exp2.hpp>
@@ -11,8 +12,8 @@
 RING_ATTENTION_PRECISE_BEGIN
 namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 
-// The online softmax of a tile of queries, a tile of keys after the other. Weights are 2^(score scale -
-// maximum), but the maximum need not be that of all scores so far: it moves only where a score is more than
+// The online softmax of a tile of queries, a tile of keys after the other. Weights are 2^((score - maximum)
+// scale), but the maximum need not be that of all scores so far: it moves only where a score is more than
 // `headroom` above it, and weights may be up to 2^headroom. So most tiles of keys leave it where it is;
 // whether they do shows in their sums, and nobody looks for the largest score. A query's maximum depends on
 // its own scores alone, and its bits neither on what is tried first nor on the others of the tile. All of
@@ -22,14 +23,14 @@ namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 template <Real T>
 inline constexpr T headroom = 10;
 
-/// What a tile of queries has seen so far, (lanes) each.
+/// What a tile of queries has seen so far, (lanes) each. The maximum is a score that is not scaled yet.
 template <Real T>
 struct SoftmaxSoFar {
     T *maximum, *sum;
 };
 
-/// How a tile of queries goes on: the scale of the scores, what was before, and where goes what the output so
-/// far is to be multiplied by, (lanes).
+/// How a tile of queries goes on: the scale of the scores to base 2, what was before, and where goes what the
+/// output so far is to be multiplied by, (lanes).
 template <Real T>
 struct Softmax {
     T scale;
@@ -49,31 +50,53 @@ struct StoreWeights {
     }
 };
 
+/// What is subtracted from scores before they are scaled, and after. Of scores so large that the rounding of
+/// their maximum would count, the maximum is subtracted first.
+template <Real T>
+struct WeightReference {
+    Simd<T> before, after;
+
+    WeightReference(Simd<T> maximum, Simd<T> scale) {
+        const Simd<T> zero(T(0));
+        // Nothing but -infinity so far: -infinity - 0 gives the weight 0, -infinity - -infinity NaN.
+        maximum = select<T>(maximum > Simd<T>(-std::numeric_limits<T>::infinity()), maximum, zero);
+        const Simd<T> scaled = maximum * scale;
+        const auto large = Base2Score<T>::is_large(scaled);
+        before = select<T>(large, maximum, zero), after = select<T>(large, zero, scaled);
+    }
+};
+
 /// Weights of the scores (N, lanes) of some of the keys go to store(key, lane, weights), which may round
 /// them, for Store::keys keys at a time; total: their sums.
 template <int vectors, Real T, class Store>
 void sum_weights(const Softmax<T>& softmax, const T* scores, const IndexRange& keys, const Store& store,
                  const auto& cap, Simd<T> (&total)[std::size_t(vectors)]) {
     constexpr int lanes = AttentionTile<T>::lanes;
-    const Simd<T> nothing(-std::numeric_limits<T>::infinity()), scale(softmax.scale);
-    Simd<T> shift[std::size_t(vectors)];
+    const Simd<T> scale(softmax.scale), zero(T(0));
+    Simd<T> before[std::size_t(vectors)], after[std::size_t(vectors)], any_before = zero;
     unrolled<vectors>([&](auto v) {
-        const Simd<T> maximum = Simd<T>::load(softmax.so_far.maximum + v * Simd<T>::width);
-        // Nothing but -infinity so far: -infinity - 0 gives the weight 0, -infinity - -infinity NaN.
-        shift[v] = select<T>(maximum > nothing, maximum, Simd<T>(T(0)));
-        total[v] = Simd<T>(T(0));
+        const WeightReference<T> reference(Simd<T>::load(softmax.so_far.maximum + v * Simd<T>::width), scale);
+        before[v] = reference.before, after[v] = reference.after;
+        any_before = max(abs(before[v]), any_before);
+        total[v] = zero;
     });
-    for (Index j = keys.first; j < keys.end(); j += Store::keys)
-        unrolled<vectors>([&](auto v) {
-            constexpr int lane = v * Simd<T>::width;
-            Simd<T> weight[Store::keys];
-            unrolled<Store::keys>([&](auto i) {
-                const T* const score = scores + (j + i) * lanes + lane;
-                weight[i] = exp2_flushed(fma(cap(Simd<T>::load(score)), scale, -shift[v]));
+    const auto sum = [&](const auto& relative) __attribute__((always_inline)) {
+        for (Index j = keys.first; j < keys.end(); j += Store::keys)
+            unrolled<vectors>([&](auto v) {
+                constexpr int lane = v * Simd<T>::width;
+                Simd<T> weight[Store::keys];
+                unrolled<Store::keys>([&](auto i) {
+                    const Simd<T> score = cap(Simd<T>::load(scores + (j + i) * lanes + lane));
+                    weight[i] = exp2_flushed(fma(relative(v, score), scale, -after[v]));
+                });
+                store(j, lane, weight);
+                unrolled<Store::keys>([&](auto i) { total[v] = total[v] + weight[i]; });
             });
-            store(j, lane, weight);
-            unrolled<Store::keys>([&](auto i) { total[v] = total[v] + weight[i]; });
-        });
+    };
+    if (horizontal_max(any_before) == T(0))
+        sum([](auto, Simd<T> score) __attribute__((always_inline)) { return score; });
+    else
+        sum([&](auto v, Simd<T> score) __attribute__((always_inline)) { return score - before[v]; });
 }
 
 template <int vectors, Real T, class Store>
@@ -89,20 +112,19 @@ void sum_weights(const Softmax<T>& softmax, const T* scores, const IndexRange& k
 /// has one, and none that had one has another.
 template <int vectors, Real T>
 bool raise_maximum(const Softmax<T>& softmax, const T* largest) {
-    const Simd<T> nothing(-std::numeric_limits<T>::infinity()), zero(T(0)), one(T(1));
+    const Simd<T> nothing(-std::numeric_limits<T>::infinity()), zero(T(0)), one(T(1)), scale(softmax.scale);
     Simd<T> unsettled = zero;
     unrolled<vectors>([&](auto v) {
         constexpr int lane = v * Simd<T>::width;
         T* const maximum = softmax.so_far.maximum + lane;
-        const Simd<T> old = Simd<T>::load(maximum),
-                      score = Simd<T>::load(largest + lane) * Simd<T>(softmax.scale);
-        const auto rises = score > old + Simd<T>(headroom<T>);
+        const Simd<T> old = Simd<T>::load(maximum), score = Simd<T>::load(largest + lane);
+        const auto rises = (score - old) * scale > Simd<T>(headroom<T>);
         const Simd<T> now = select<T>(rises, score, old);
         now.store(maximum);
-        exp2_flushed(old - select<T>(now > nothing, now, zero)).store(softmax.decay + lane);
-        unsettled =
-            max(unsettled,
-                select<T>(now > nothing, select<T>(rises, select<T>(old > nothing, one, zero), zero), one));
+        const Base2Score<T> from(old, scale), to(select<T>(now > nothing, now, zero), scale);
+        exp2_flushed((from.rounded - to.rounded) + (from.rest - to.rest)).store(softmax.decay + lane);
+        const Simd<T> moved = select<T>(old > nothing, select<T>(rises, one, zero), zero);
+        unsettled = max(select<T>(now > nothing, moved, one), unsettled);
     });
     return horizontal_max(unsettled) == T(0);
 }
