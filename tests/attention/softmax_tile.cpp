@@ -141,6 +141,11 @@ TEST_CASE_TEMPLATE("softmax of a tile: a maximum moves only where a score is far
     CHECK(queries.weights[0] == std::exp2(detail::headroom<T>));
     CHECK_FALSE(queries.absorb_if_settled(same_scores(T(1) + detail::headroom<T> / 2)));  // it takes no risk
     CHECK(queries.absorb_if_settled(same_scores(T(1))));
+    auto one_above = same_scores(T(-1000));
+    one_above[0] = T(1) + (detail::headroom<T> + T(0.1)) / 2;
+    CHECK_FALSE(queries.absorb_if_settled(one_above));
+    one_above[0] = T(1) + (detail::headroom<T> - T(1.1)) / 2;
+    CHECK(queries.absorb_if_settled(one_above));
     CHECK_FALSE(queries.absorb(same_scores(T(1) + detail::headroom<T> / 2 + T(0.01))));
     CHECK(queries.maximum[0] == T(1) + detail::headroom<T> / 2 + T(0.01));
     CHECK(queries.weights[0] == 1);
@@ -194,5 +199,13 @@ TEST_CASE_TEMPLATE("softmax of a tile: scores so large that the rounding of thei
         const double difference = double(T(size)) - double(std::nextafter(T(size), T(0)));
         CHECK(double(queries.weights[0]) ==
               doctest::Approx(std::exp2(-difference * double(queries.scale))).epsilon(1e-6));
+        // And so much above that the maximum moves.
+        const double above = std::max(40.0, difference);
+        TileOfQueries<T> moved{T(0.321)};
+        moved.absorb(same_scores(T(size)));
+        moved.absorb(same_scores(T(size + above)));
+        const double decay = std::exp2((double(T(size)) - double(T(size + above))) * double(moved.scale));
+        CHECK(moved.maximum[0] > T(size));
+        CHECK(double(moved.decay[0]) == doctest::Approx(decay).epsilon(1e-6).scale(1e-30));
     }
 }

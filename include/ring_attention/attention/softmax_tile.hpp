@@ -121,8 +121,11 @@ bool raise_maximum(const Softmax<T>& softmax, const T* largest) {
         const auto rises = (score - old) * scale > Simd<T>(headroom<T>);
         const Simd<T> now = select<T>(rises, score, old);
         now.store(maximum);
-        const Base2Score<T> from(old, scale), to(select<T>(now > nothing, now, zero), scale);
-        exp2_flushed((from.rounded - to.rounded) + (from.rest - to.rest)).store(softmax.decay + lane);
+        const Simd<T> reference = select<T>(now > nothing, now, zero);
+        const Base2Score<T> from(old, scale), to(reference, scale);
+        const Simd<T> fall = select<T>(Base2Score<T>::is_large(from.rounded), (old - reference) * scale,
+                                       (from.rounded - to.rounded) - to.rest);
+        exp2_flushed(fall).store(softmax.decay + lane);
         const Simd<T> moved = select<T>(old > nothing, select<T>(rises, one, zero), zero);
         unsettled = max(select<T>(now > nothing, moved, one), unsettled);
     });
