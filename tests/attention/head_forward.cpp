@@ -33,7 +33,7 @@ struct Result {
         : output(c.query.rows, c.value.cols, c.shape.gap), log_sum_exp(std::size_t(c.query.rows), T(77)) {}
 
     void finish(QueryBlock<T>& block, const HeadShape& shape) {
-        block.finish(shape.heads(output), shape.heads(log_sum_exp.data(), 1, 1));
+        block.so_far().finish(shape.heads(output), shape.heads(log_sum_exp.data(), 1, 1));
     }
 };
 
@@ -81,16 +81,16 @@ Result<T> run_with_interruptions(const HeadCase<T>& c, const std::vector<Index>&
         std::fill(rows->numbers.begin(), rows->numbers.end(), wild<T>[0]);
     for_each_chunk(c, chunks, [&](Index first, Index count) {
         auto block = block_of(c);
-        block.resume(c.shape.heads(so_far), maximum.data(), sum.data());
+        block.so_far().resume(c.shape.heads(so_far), maximum.data(), sum.data());
         absorb(block, c, first, count);
-        block.suspend(c.shape.heads(so_far), maximum.data(), sum.data());
+        block.so_far().suspend(c.shape.heads(so_far), maximum.data(), sum.data());
 
         auto other = block_of(others);
         absorb(other, others, 0, others.key.rows);
     });
     Result<T> result(c);
     auto block = block_of(c);
-    block.resume(c.shape.heads(so_far), maximum.data(), sum.data());
+    block.so_far().resume(c.shape.heads(so_far), maximum.data(), sum.data());
     result.finish(block, c.shape);
     return result;
 }

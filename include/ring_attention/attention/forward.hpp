@@ -103,9 +103,9 @@ void attend_in_tiles(RingReference ring, const AttentionPlan& plan, const SeatQu
         QueryBlock<T> block(plan, queries.terms, place.seat, place.batch_head, queries.query[seat],
                             queries.tokens[seat], place.rows);
         if (!visit.first)
-            block.resume(output, so_far.maximum(place), so_far.sum(place));
+            block.so_far().resume(output, so_far.maximum(place), so_far.sum(place));
         else if (queries.terms.sinks)
-            block.absorb_sinks(queries.terms.sinks, plan.heads.heads);
+            block.so_far().absorb_sinks(queries.terms.sinks, plan.heads.heads);
         for (const HopPhase phase : visit.phases) {
             const IndexRange seats = visitors_to_meet(phase, place.seat, Index(visitors.size()));
             for (Index visitor = seats.first; visitor < seats.end(); ++visitor) {
@@ -116,10 +116,11 @@ void attend_in_tiles(RingReference ring, const AttentionPlan& plan, const SeatQu
             }
         }
         if (visit.last)
-            block.finish(output, result.log_sum_exp[seat],
-                         result.log_sum_exp_rest.empty() ? HeadsView<T>() : result.log_sum_exp_rest[seat]);
+            block.so_far().finish(
+                output, result.log_sum_exp[seat],
+                result.log_sum_exp_rest.empty() ? HeadsView<T>() : result.log_sum_exp_rest[seat]);
         else
-            block.suspend(output, so_far.maximum(place), so_far.sum(place));
+            block.so_far().suspend(output, so_far.maximum(place), so_far.sum(place));
     };
     receive_messages<T>(ring, plan, key_value, sent,
                         [&](const HopVisit& visit, const KeyValues<const T>& visitors) {

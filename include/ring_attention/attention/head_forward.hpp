@@ -2,13 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstddef>
 #include <limits>
-#include <numbers>
 #include <span>
-#include <utility>
 
+#include <ring_attention/attention/block_so_far.hpp>
 #include <ring_attention/attention/forward_tile.hpp>
 #include <ring_attention/attention/log_sum_exp.hpp>
 #include <ring_attention/attention/paired_products.hpp>
@@ -30,15 +28,15 @@ namespace ring_attention::inline RING_ATTENTION_ABI::detail {
 // M queries of a tile, N keys of a tile. Queries of all heads that read the same keys are rows of one block.
 // What else a score is to become (scores.hpp) happens between product and softmax.
 
-/// Up to `max_queries` queries of a group of heads that absorb one chunk of keys and values after the other.
-/// The memory is the thread's: one block at a time on a thread.
+/// Up to `max_queries` queries of a group of heads that absorb one chunk of keys and values after the other:
+/// one block at a time on a thread.
 template <Real T>
 class QueryBlock {
     using Tile = AttentionTile<T>;
     static constexpr int lanes = Tile::lanes;
 
   public:
-    static constexpr Index max_queries = ForwardMemory<T>::max_queries;
+    static constexpr Index max_queries = BlockSoFar<T>::max_queries;
 
     /// The rows of key-value head number `batch_head` at a seat: `tokens` are the tokens there, `rows` which
     /// of their rows (GroupRows). query: (tokens, heads, D).
@@ -48,14 +46,13 @@ class QueryBlock {
           tokens_(tokens),
           group_(plan.heads.group()),
           batch_(batch_head / plan.heads.key_value_heads),
-          batch_head_(batch_head),
           rows_(rows),
           key_width_(plan.heads.key_width),
           value_width_(plan.heads.value_width),
           paired_(rounds_queries<T>(plan)),
           scores_of_(plan, terms, seat, batch_head, group_, tokens, rows),
-          scale_(base2_scale(scores_of_.scale())),
-          memory_(plan.heads) {
+          so_far_(plan.heads, batch_head, rows, base2_scale(scores_of_.scale())),
+          memory_(so_far_.memory()) {
         if (paired_) pairs_.take_memory(plan.heads, max_queries);
         const auto given = query.group_rows(batch_head, group_).middle_rows(rows.first, rows.count);
         for_each_tile<T>(rows.count, [&](auto, Index first, Index count) {
@@ -67,26 +64,10 @@ class QueryBlock {
             if constexpr (can_pair<T>)
                 if (paired_) pairs_.set_queries(first, packed);
         });
-        std::fill_n(memory_.output, value_width_ * (ceil_div(rows.count, lanes) * lanes), T(0));
-        std::fill_n(memory_.maximum, max_queries, -std::numeric_limits<T>::infinity());
-        std::fill_n(memory_.sum, max_queries, T(0));
     }
 
-    /// Before the first chunk: a score more for each query, which has no value. sinks: one a query head of
-    /// the plan.
-    void absorb_sinks(const T* sinks, Index heads) {
-        for (Index i = 0; i < rows_.count; ++i) {
-            const Index head = (batch_head_ * group_ + (rows_.first + i) % group_) % heads;
-            if (sinks[head] == -std::numeric_limits<T>::infinity()) continue;
-            // As a score, which may be so large that its product with the scale is not.
-            const double sink = double(sinks[head]) * std::numbers::log2e,
-                         most = double(std::numeric_limits<T>::max());
-            memory_.maximum[i] = T(std::clamp(sink / double(scale_), -most, most));
-            const Base2Score<T> score = base2_maximum(i);
-            memory_.sum[i] =
-                T(std::exp2(sink - double(score.rounded.lanes[0]) - double(score.rest.lanes[0])));
-        }
-    }
+    /// What the queries have of the chunks so far.
+    BlockSoFar<T>& so_far() { return so_far_; }
 
     /// keys (N, D), values (N, Dv) of the chunk, at the places `key_tokens`. Tiles of keys begin where a tile
     /// of queries begins to see.
@@ -113,54 +94,7 @@ class QueryBlock {
             });
     }
 
-    /// After the last chunk: output is the mean of the values, log_sum_exp that of the scores. A query that
-    /// has seen nothing gets output 0 and -infinity. log_sum_exp_rest, if wanted, is what backward needs
-    /// beside it.
-    void finish(const HeadsView<T>& output, const HeadsView<T>& log_sum_exp,
-                const HeadsView<T>& log_sum_exp_rest = {}) {
-        const auto log_sums = rows_of(log_sum_exp), rests = rows_of(log_sum_exp_rest);
-        for (Index i = 0; i < rows_.count; ++i) {
-            T& log_sum = *log_sums.row(i);
-            const Base2Score<T> score = base2_maximum(i);
-            const T maximum = score.rounded.lanes[0], rest = score.rest.lanes[0];
-            log_sum = detail::log_sum_exp(maximum, memory_.sum[i], rest);
-            if (log_sum_exp_rest.data)
-                *rests.row(i) = detail::log_sum_exp_rest(log_sum, maximum, memory_.sum[i], rest);
-        }
-        for_each_tile<T>(rows_.count, [&](auto, Index first, Index) {
-            divide_by_sums(memory_.output + first * value_width_, value_width_, memory_.sum + first);
-        });
-        write_output(output);
-    }
-
-    /// What is to be kept while other blocks use the memory: output, maximum (M), sum (M).
-    void suspend(const HeadsView<T>& output, T* maximum, T* sum) const {
-        write_output(output);
-        std::copy_n(memory_.maximum, rows_.count, maximum);
-        std::copy_n(memory_.sum, rows_.count, sum);
-    }
-
-    void resume(const HeadsView<T>& output, const T* maximum, const T* sum) {
-        const GroupRows<const T> so_far = rows_of(HeadsView<const T>(output));
-        for_each_tile<T>(rows_.count, [&](auto, Index first, Index count) {
-            pack_lanes<T>(so_far.middle_rows(first, count), memory_.output + first * value_width_,
-                          memory_.scores);
-        });
-        std::copy_n(maximum, rows_.count, memory_.maximum);
-        std::copy_n(sum, rows_.count, memory_.sum);
-    }
-
   private:
-    /// Of a query.
-    Base2Score<T> base2_maximum(Index row) const { return {Simd<T>(memory_.maximum[row]), Simd<T>(scale_)}; }
-
-    /// Of what belongs to the queries.
-    template <class Number>
-    GroupRows<Number> rows_of(const HeadsView<Number>& heads) const {
-        if (!heads.data) return {};
-        return heads.group_rows(batch_head_, group_).middle_rows(rows_.first, rows_.count);
-    }
-
     /// All keys of the chunk that some rows see lie in there.
     IndexRange hull(Index first, Index count) const {
         return seen_by_some(seen_[std::size_t(first)], seen_[std::size_t(first + count - 1)]);
@@ -186,10 +120,7 @@ class QueryBlock {
         // Not where a key would have to stay hidden, as the one that makes an odd tile pairs.
         const bool cap_in_softmax =
             scores_of_.capped_alone() && all && !(paired_ && visible.any.end() % 2 != 0);
-        const Softmax<T> softmax{scale_,
-                                 {memory_.maximum + queries.first, memory_.sum + queries.first},
-                                 memory_.decay,
-                                 cap_in_softmax};
+        const Softmax<T> softmax = so_far_.softmax(queries.first, cap_in_softmax);
         // Where scores are still to become others, their maximum is taken later.
         const bool are_products = scores_of_.plain() || cap_in_softmax;
         bool& settled = settled_[std::size_t(queries.first / lanes)];
@@ -209,7 +140,7 @@ class QueryBlock {
             if (paired_)
                 return pairs_.add_values<vectors>(softmax, memory_.largest, memory_.scores, visible,
                                                   whole_keys(visible), scores_of_.may_hide(),
-                                                  memory_.output + queries.first * value_width_);
+                                                  so_far_.output(queries.first));
         settled = scores_to_weights<vectors>(softmax, memory_.largest, memory_.scores, visible.any,
                                              StoreWeights<T>{memory_.scores});
         add_values<vectors>(visible, queries.first);
@@ -250,7 +181,7 @@ class QueryBlock {
     /// The mean of the values with the weights goes to the output.
     template <int vectors>
     void add_values(const VisibleKeys<T>& visible, Index first_query) {
-        T* const output = memory_.output + first_query * value_width_;
+        T* const output = so_far_.output(first_query);
         // A tile of keys begins where its queries begin to see: the first key is one of any.
         const FiniteRows<T> finite(value_.middle_rows(0, visible.any.end()), whole_keys(visible));
         multiply_panel<vectors>(value_width_, unpacked_strips<T>(finite.rows().transposed()), memory_.scores,
@@ -260,24 +191,16 @@ class QueryBlock {
             [&](Index key, Index lane) { return memory_.scores[key * lanes + lane]; }, value_);
     }
 
-    void write_output(const HeadsView<T>& heads) const {
-        const GroupRows<T> output = rows_of(heads);
-        for_each_tile<T>(rows_.count, [&](auto, Index first, Index count) {
-            unpack_lanes<T>(memory_.output + first * value_width_, output.middle_rows(first, count),
-                            memory_.scores);
-        });
-    }
-
     const Mask& mask_;
     TokenPositions tokens_;
-    Index group_, batch_, batch_head_;
+    Index group_, batch_;
     IndexRange rows_;
     Index key_width_, value_width_;
     bool paired_;
     BlockScores<T> scores_of_;
-    T scale_;                                                // of the scores, to base 2
     std::array<IndexRange, std::size_t(max_queries)> seen_;  // by each row, of the chunk that is at work
-    ForwardMemory<T> memory_;
+    BlockSoFar<T> so_far_;
+    ForwardMemory<T> memory_;  // of so_far_
     std::array<bool, std::size_t(max_queries / lanes)> settled_{};  // tiles whose maxima may well stay
     MatrixView<const T> key_, value_;                               // these,
     PairedProducts pairs_;                                          // or these

@@ -92,8 +92,8 @@ void attend_to_runs_in_tiles(const TokenQueries<T>& asking, const List<KeyValues
         for (const KeyValueView<const T>& run : kept[std::size_t(i)])
             block.absorb(run.key_rows(batch_head), run.value_rows(batch_head), run.tokens);
         const PartialAttention<T> partial = partials(i, batch_head);
-        block.suspend(outputs_of(partial, batch_head, heads.group()), &partial.maximum(rows.first),
-                      &partial.sum(rows.first));
+        block.so_far().finish_part(outputs_of(partial, batch_head, heads.group()),
+                                   &partial.maximum(rows.first), &partial.sum(rows.first));
     });
 }
 
