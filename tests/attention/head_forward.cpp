@@ -72,7 +72,7 @@ template <class T>
 Result<T> run_with_interruptions(const HeadCase<T>& c, const std::vector<Index>& chunks) {
     Rows<T> so_far(c.query.rows, c.value.cols, c.shape.gap + 2);
     std::vector<T> maximum(std::size_t(c.query.rows)), sum(maximum.size());
-    block_of(c).suspend(c.shape.heads(so_far), maximum.data(), sum.data());
+    block_of(c).so_far().suspend(c.shape.heads(so_far), maximum.data(), sum.data());
     HeadCase<T> others({.queries = {0, lanes<T> + 1},
                         .keys = {0, lanes<T> + 1},
                         .head_dim = c.query.cols + 3,
