@@ -19,6 +19,8 @@
 #include "support/num_threads.hpp"
 #include "support/sanitized.hpp"
 
+namespace attention_combinations {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -86,3 +88,5 @@ TEST_CASE_TEMPLATE("attention: 2000 random combinations of all options agree wit
     }
     CHECK(refused < int(num_cases) / 8);
 }
+
+}  // namespace attention_combinations

@@ -10,6 +10,8 @@
 #include "support/compare.hpp"
 #include "support/head_case.hpp"
 
+namespace attention_head_forward {
+
 namespace ra = ring_attention;
 using ra::Index;
 using ra::detail::QueryBlock;
@@ -516,3 +518,5 @@ TEST_CASE("attention of a block: over 262144 keys rounding does not pile up") {
     check_drift(0, 1.7);  // uniform with a deviation of 1
     check_drift(1, 1.7);
 }
+
+}  // namespace attention_head_forward

@@ -15,6 +15,8 @@
 #include "support/compare.hpp"
 #include "support/tensors.hpp"
 
+namespace attention_seat_attention {
+
 namespace ra = ring_attention;
 using ra::Index;
 
@@ -120,3 +122,5 @@ TEST_CASE("seat attention: what becomes of the scores") {
     check(Case<double>{.options = {.scale = 0.1, .softcap = 5}});
     check(Case<double>{.options = {.window = 400, .alibi_slopes = {0.5, 0.25, 0.125, 0.0625}}});
 }
+
+}  // namespace attention_seat_attention

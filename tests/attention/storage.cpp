@@ -25,6 +25,8 @@
 #include "support/plain_bfloat16.hpp"
 #include "support/tensors.hpp"
 
+namespace attention_storage {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -152,3 +154,5 @@ TEST_CASE("storage: a cache of bfloat16 takes 2 bytes a number, and has the bits
         if (window == 0) CHECK(bytes == 2 * heads.batch * heads.key_value_heads * seq_len * (5 + 8));
     }
 }
+
+}  // namespace attention_storage

@@ -9,6 +9,8 @@
 #include "support/head_case.hpp"
 #include "support/masks.hpp"
 
+namespace attention_tile {
+
 namespace ra = ring_attention;
 using ra::Index;
 using support::lanes;
@@ -238,3 +240,5 @@ TEST_CASE_TEMPLATE("lanes: rows of a group become lanes in the order of the toke
                         }
                     }
 }
+
+}  // namespace attention_tile

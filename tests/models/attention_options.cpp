@@ -16,6 +16,8 @@
 #include "support/model_case.hpp"
 #include "support/tensors.hpp"
 
+namespace models_attention_options {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -243,3 +245,5 @@ TEST_CASE("sequences: ranks that differ in them are found out") {
     CHECK_REFUSES(run({.lengths = {6, 2}}, {.lengths = {6, 3}}), "rank 1 has other lengths than rank 0");
     CHECK_REFUSES(run({}, {.document_starts = {0, 3}}), "rank 1 has other document_starts than rank 0");
 }
+
+}  // namespace models_attention_options

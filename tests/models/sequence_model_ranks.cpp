@@ -15,6 +15,8 @@
 #include "support/model_run.hpp"
 #include "support/num_threads.hpp"
 
+namespace models_sequence_model_ranks {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -204,3 +206,5 @@ TEST_CASE("sequence model: a rank that throws between forward and backward ends 
         CHECK_THROWS_WITH_AS(ra::ThreadRing::run(5, rank_main), "the disk is full", Mishap);
     }
 }
+
+}  // namespace models_sequence_model_ranks

@@ -7,6 +7,8 @@
 #include "support/error_message.hpp"
 #include "support/model_run.hpp"
 
+namespace models_sequence_model_refusals {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -97,3 +99,5 @@ TEST_CASE("a cache can be filled again, with another shape") {
     const auto d_input = model.backward(c.d_output, cache, gradient);
     CHECK(compare::same_bits(d_input, support::run(model, c.x, c.d_output).d_input));
 }
+
+}  // namespace models_sequence_model_refusals
