@@ -19,8 +19,6 @@
 #include "support/num_threads.hpp"
 #include "support/sanitized.hpp"
 
-namespace attention_combinations {
-
 namespace {
 
 namespace ra = ring_attention;
@@ -88,5 +86,3 @@ TEST_CASE_TEMPLATE("attention: 2000 random combinations of all options agree wit
     }
     CHECK(refused < int(num_cases) / 8);
 }
-
-}  // namespace attention_combinations

@@ -13,6 +13,7 @@
 #include <ring_attention/ring/thread/thread_ring.hpp>
 
 #include "support/compare.hpp"
+#include "support/sanitized.hpp"
 #include "support/tensors.hpp"
 
 namespace attention_seat_attention {
@@ -87,6 +88,7 @@ void check(const Case<T>& c, const std::vector<std::vector<Index>>& portions = s
     const auto expected = c.expected();
     for (const auto& sizes : portions)
         for (const Index num_seats : {1, 2, 3}) {
+            if (support::sanitized && num_seats == 2) continue;  // three are more than one, too
             CAPTURE(num_seats);
             CAPTURE(sizes[0]);
             ra::LocalRing one;

@@ -25,8 +25,6 @@
 #include "support/plain_bfloat16.hpp"
 #include "support/tensors.hpp"
 
-namespace attention_storage {
-
 namespace {
 
 namespace ra = ring_attention;
@@ -154,5 +152,3 @@ TEST_CASE("storage: a cache of bfloat16 takes 2 bytes a number, and has the bits
         if (window == 0) CHECK(bytes == 2 * heads.batch * heads.key_value_heads * seq_len * (5 + 8));
     }
 }
-
-}  // namespace attention_storage

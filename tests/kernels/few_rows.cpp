@@ -13,6 +13,7 @@
 #include <ring_attention/kernels/few_rows.hpp>
 
 #include "support/inputs.hpp"
+#include "support/instances.hpp"
 
 namespace {
 

@@ -14,7 +14,7 @@ namespace {
 namespace ra = ring_attention;
 
 constexpr ra::Options options{
-    .embed_dim = 5, .hidden_size = 8, .num_heads = 2, .num_chunks = 3, .num_layers = 1};
+    .embed_dim = 5, .hidden_size = 8, .num_heads = 2, .num_chunks = 3, .num_layers = 2, .dropout = 0.25f};
 constexpr ra::Options all_outputs = [] {
     ra::Options changed = options;
     changed.output = ra::Output::all;
