@@ -15,6 +15,8 @@
 #include "support/inputs.hpp"
 #include "support/instances.hpp"
 
+namespace kernels_few_rows {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -162,3 +164,5 @@ TEST_CASE_TEMPLATE("few rows: weighted sums of many", T, float, double) {
                 check_sums<T, Bfloat16>(count, num_others, depth);
             }
 }
+
+}  // namespace kernels_few_rows

@@ -18,6 +18,8 @@
 #include "support/num_threads.hpp"
 #include "support/sanitized.hpp"
 
+namespace kernels_product {
+
 namespace ra = ring_attention;
 namespace detail = ra::detail;
 using ra::Index;
@@ -362,3 +364,5 @@ TEST_CASE_TEMPLATE("product: a right factor kept as bfloat16 gives the bits of t
                     }
                 }
 }
+
+}  // namespace kernels_product
