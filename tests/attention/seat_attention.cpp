@@ -88,7 +88,7 @@ void check(const Case<T>& c, const std::vector<std::vector<Index>>& portions = s
     const auto expected = c.expected();
     for (const auto& sizes : portions)
         for (const Index num_seats : {1, 2, 3}) {
-            if (support::sanitized && num_seats == 2) continue;  // three are more than one, too
+            if (support::sanitized && num_seats < 3) continue;  // it takes longest of all
             CAPTURE(num_seats);
             CAPTURE(sizes[0]);
             ra::LocalRing one;

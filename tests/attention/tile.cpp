@@ -149,7 +149,7 @@ TEST_CASE_TEMPLATE("visible keys: of every tile, wherever the mask cuts it", T, 
             for (const Index first_key : {Index(0), Tile::keys}) {
                 const Index num_keys = std::min(Tile::keys, keys.count - first_key);
                 const Index before = keys.first + first_key - lanes<T> - 2;
-                const Index step = (1 + num_queries / 3) * (support::sanitized ? 3 : 1);
+                const Index step = (1 + num_queries / 3) * (support::sanitized ? 7 : 1);
                 for (Index first = before; first < keys.first + first_key + num_keys + 60; first += step) {
                     INFO(named.first, ", ", num_queries, " queries from ", first, " on, keys from ",
                          first_key, " on");
@@ -167,7 +167,7 @@ TEST_CASE_TEMPLATE("visible keys: of tokens apart, of two runs, and of rows of a
             for (const Index num_queries : {Index(1), lanes<T> - 1, lanes<T>})
                 for (const Index first_key : {Index(0), Tile::keys})
                     for (Index first = 0; first < keys.position(keys.count - 1) + 2;
-                         first += support::sanitized ? 13 : 3) {
+                         first += support::sanitized ? 41 : 3) {
                         INFO(named.first, ", ", num_queries, " queries from ", first, " on, keys from ",
                              first_key, " on");
                         const Index num_keys = std::min(Tile::keys, keys.count - first_key);
