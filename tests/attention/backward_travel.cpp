@@ -11,6 +11,8 @@
 #include "support/told_numbers.hpp"
 #include "support/travel_case.hpp"
 
+namespace attention_backward_travel {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -124,3 +126,5 @@ TEST_CASE("backward travel: where messages do not move on by themselves no rank 
         REQUIRE_NOTHROW(travel(c, WhoSeesWhom(c), ra::EmulatedLink{.latency = 1, .overlap = false}));
     });
 }
+
+}  // namespace attention_backward_travel

@@ -15,6 +15,8 @@
 #include "support/compare.hpp"
 #include "support/tensors.hpp"
 
+namespace attention_cached_attention {
+
 namespace ra = ring_attention;
 using ra::Index;
 
@@ -124,3 +126,5 @@ TEST_CASE("cached attention: with a window, what is no longer seen makes room") 
         check_portions<float>({2, 3, 1, 5, 5}, {.window = window}, {}, std::vector<Index>(200, 1));
     }
 }
+
+}  // namespace attention_cached_attention

@@ -7,6 +7,8 @@
 
 #include "support/layouts.hpp"
 
+namespace attention_forward {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -77,3 +79,5 @@ TEST_CASE("blocks of queries come head by head, and of a head the latest of its 
         }
     });
 }
+
+}  // namespace attention_forward

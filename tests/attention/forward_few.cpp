@@ -19,6 +19,8 @@
 #include "support/sanitized.hpp"
 #include "support/tensors.hpp"
 
+namespace attention_forward_few {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -134,3 +136,5 @@ TEST_CASE_TEMPLATE("few queries: a query's bits depend neither on its neighbours
             }
     }
 }
+
+}  // namespace attention_forward_few

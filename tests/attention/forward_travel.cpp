@@ -12,6 +12,8 @@
 #include "support/told_numbers.hpp"
 #include "support/travel_case.hpp"
 
+namespace attention_forward_travel {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -111,3 +113,5 @@ TEST_CASE("forward travel: the timeline says which seats meet") {
     CHECK(name(1, 1) == "seats 3-4 meet 0-2");
     CHECK(name(1, 2) == "seats 3-4 meet 3-4");
 }
+
+}  // namespace attention_forward_travel

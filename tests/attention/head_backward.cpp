@@ -9,6 +9,8 @@
 
 #include "support/head_case.hpp"
 
+namespace attention_head_backward {
+
 namespace ra = ring_attention;
 using ra::Index;
 using support::HeadCase;
@@ -379,3 +381,5 @@ TEST_CASE_TEMPLATE("attention backward: a NaN or an infinity goes where arithmet
                     }
             }
 }
+
+}  // namespace attention_head_backward

@@ -7,6 +7,8 @@
 #include <ring_attention/attention/hop_order.hpp>
 #include <ring_attention/sequence/share.hpp>
 
+namespace attention_hop_order {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -74,3 +76,5 @@ TEST_CASE("with fewer key seats than query seats all pairs meet, rank by rank an
             }
         }
 }
+
+}  // namespace attention_hop_order

@@ -10,6 +10,8 @@
 #include "support/layouts.hpp"
 #include "support/masks.hpp"
 
+namespace attention_mask {
+
 namespace ra = ring_attention;
 using ra::Index;
 
@@ -127,3 +129,5 @@ TEST_CASE("mask: whether any query sees any key, with gaps and strides of both")
                             }
     });
 }
+
+}  // namespace attention_mask

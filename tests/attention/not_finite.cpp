@@ -11,6 +11,8 @@
 #include "support/attention_case.hpp"
 #include "support/layouts.hpp"
 
+namespace attention_not_finite {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -226,3 +228,5 @@ TEST_CASE_TEMPLATE("attention: scores beyond the largest number are as large as 
         }
     }
 }
+
+}  // namespace attention_not_finite

@@ -8,6 +8,8 @@
 #include "support/finite_differences.hpp"
 #include "support/layouts.hpp"
 
+namespace attention_operator {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -138,3 +140,5 @@ TEST_CASE("attention: finite differences in double") {
             CHECK(support::gradient_error(c.v, gradient.value, loss) < 1e-9);
         }
 }
+
+}  // namespace attention_operator

@@ -10,6 +10,8 @@
 
 #include "support/inputs.hpp"
 
+namespace attention_partial_attention {
+
 namespace ra = ring_attention;
 using ra::Index;
 using ra::detail::PartialAttention;
@@ -128,3 +130,5 @@ TEST_CASE_TEMPLATE("a NaN stays, in its row alone", T, float, double) {
         CHECK(double(one.view.output(1)[4] / one.view.sum(1)) == doctest::Approx(5.0 / 3));
     }
 }
+
+}  // namespace attention_partial_attention

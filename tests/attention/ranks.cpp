@@ -10,6 +10,8 @@
 #include "support/attention_on_ranks.hpp"
 #include "support/num_threads.hpp"
 
+namespace attention_ranks {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -101,3 +103,5 @@ TEST_CASE_TEMPLATE("attention: any number of threads gives the same bits", T, fl
             }
         }
 }
+
+}  // namespace attention_ranks

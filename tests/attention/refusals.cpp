@@ -18,6 +18,8 @@
 #include "support/error_message.hpp"
 #include "support/tensors.hpp"
 
+namespace attention_refusals {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -437,3 +439,5 @@ TEST_CASE("a rank that leaves early is an error, not a wait") {
     };
     CHECK_REFUSES(ra::ThreadRing::run(3, rank_main), "rank 1", "ended");
 }
+
+}  // namespace attention_refusals

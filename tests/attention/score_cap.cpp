@@ -11,6 +11,8 @@
 
 #include <ring_attention/attention/score_cap.hpp>
 
+namespace attention_score_cap {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -102,3 +104,5 @@ TEST_CASE_TEMPLATE("score cap: numbers are capped a vector at a time", T, float,
     detail::cap_numbers(numbers.data(), Index(numbers.size()));
     CHECK(numbers == expected);
 }
+
+}  // namespace attention_score_cap

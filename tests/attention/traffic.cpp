@@ -12,6 +12,8 @@
 
 #include "support/travel_case.hpp"
 
+namespace attention_traffic {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -208,3 +210,5 @@ TEST_CASE("traffic: documents that end where ranks do, and a window of one, need
             CHECK(total(sent.gradient) == ra::Traffic{});
         }
 }
+
+}  // namespace attention_traffic

@@ -5,6 +5,8 @@
 #include <ring_attention/attention/visible_seats.hpp>
 #include <ring_attention/sequence/share.hpp>
 
+namespace attention_visible_seats {
+
 namespace ra = ring_attention;
 using ra::Index;
 
@@ -28,3 +30,5 @@ TEST_CASE("visible seats: the answer of the mask for every pair of seats") {
                           mask.any_visible(queries[query], visitors[key].tokens));
         }
 }
+
+}  // namespace attention_visible_seats

@@ -11,6 +11,8 @@
 #include "support/layouts.hpp"
 #include "support/masks.hpp"
 
+namespace attention_work {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -259,3 +261,5 @@ TEST_CASE("work: how even it is with a window, with documents and with a prefix"
         check(ra::Layout::striped, {1, 1});
     }
 }
+
+}  // namespace attention_work

@@ -1,3 +1,4 @@
+#include <cmath>
 #include <iostream>
 #include <string>
 
@@ -7,7 +8,7 @@ namespace ra = ring_attention;
 
 constexpr ra::Options options{.embed_dim = 12, .hidden_size = 8, .num_heads = 2, .num_layers = 1};
 
-float first_output_elsewhere(const ra::Tensor<float, 3>& x);
+ra::Tensor<float, 3> input_from_elsewhere();
 
 int main(int argc, char** argv) {
     const auto [major, minor, patch] = ra::version;
@@ -15,12 +16,10 @@ int main(int argc, char** argv) {
         std::to_string(major) + "." + std::to_string(minor) + "." + std::to_string(patch);
 
     const auto model = ra::build<options>(7);
-    ra::Tensor<float, 3> x(1, 5, 12);
-    x.setConstant(0.5f);
-    const ra::Tensor<float, 2> y = model(x);
+    const ra::Tensor<float, 2> y = model(input_from_elsewhere());
 
     std::cout << "ring_attention " << version << ": " << ra::parameter_count(model) << " parameters, output "
               << y(0, 0) << "\n";
-    const bool as_expected = argc == 2 && argv[1] == version && y(0, 0) == first_output_elsewhere(x);
+    const bool as_expected = argc == 2 && argv[1] == version && std::isfinite(y(0, 0));
     return as_expected ? 0 : 1;
 }

@@ -3,8 +3,8 @@
 
 namespace ra = ring_attention;
 
-constexpr ra::Options options{.embed_dim = 12, .hidden_size = 8, .num_heads = 2, .num_layers = 1};
-
-float first_output_elsewhere(const ra::Tensor<float, 3>& x) {
-    return ra::build<options>(7)(x)(0, 0);
+ra::Tensor<float, 3> input_from_elsewhere() {
+    ra::Tensor<float, 3> x(1, 5, 12);
+    x.setConstant(0.5f);
+    return x;
 }

@@ -15,6 +15,8 @@
 
 #include "support/temporary_folder.hpp"
 
+namespace io_atomic_file {
+
 namespace ra = ring_attention;
 namespace fs = std::filesystem;
 
@@ -210,3 +212,5 @@ TEST_CASE("whether a file can be written is known before, and nothing is changed
     CHECK(read_text(folder / "file") == "old");
     CHECK(folder.names() == Names{"file", "pipe"});
 }
+
+}  // namespace io_atomic_file

@@ -7,6 +7,8 @@
 #include <ring_attention/io/config.hpp>
 #include <ring_attention/io/config_difference.hpp>
 
+namespace io_config {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -293,3 +295,5 @@ TEST_CASE("the first option in which a config and a model differ is named, as th
     other.scale = 0.5f;
     check(gemma2, other, "query_pre_attn_scalar is 16, which makes scale 0.25, the model's options say 0.5");
 }
+
+}  // namespace io_config

@@ -6,6 +6,8 @@
 
 #include "support/family_options.inc"
 
+namespace io_config_text {
+
 namespace {
 
 namespace detail = ra::detail;
@@ -124,3 +126,5 @@ TEST_CASE("a model of no published family is refused by the option that none has
     options.scale = 0.5f;
     check_refused(options, "scale is 0.5, expected 0.35355338 as models of type qwen3 have it");
 }
+
+}  // namespace io_config_text

@@ -6,6 +6,8 @@
 
 #include "support/temporary_folder.hpp"
 
+namespace io_json_file {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -54,3 +56,5 @@ TEST_CASE("what nests without end is refused") {
     for (int i = 0; i < 1000; ++i) objects += "{\"a\":";
     check_refused(objects, "nests deeper than 64 levels");
 }
+
+}  // namespace io_json_file

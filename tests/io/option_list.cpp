@@ -7,6 +7,8 @@
 
 #include <ring_attention/io/option_list.hpp>
 
+namespace io_option_list {
+
 namespace ra = ring_attention;
 namespace detail = ra::detail;
 
@@ -123,3 +125,5 @@ TEST_CASE("what follows from other options is the same said or not, and what has
     said.scale = 0.5f;
     CHECK_FALSE(equal(plain, said));
 }
+
+}  // namespace io_option_list

@@ -10,6 +10,8 @@
 #include "support/family_options.inc"
 #include "support/temporary_folder.hpp"
 
+namespace io_options_source {
+
 TEST_CASE("options without anything to say are written in one line") {
     CHECK(ra::options_source({}) == "constexpr ra::TransformerOptions options{};\n");
 }
@@ -54,3 +56,5 @@ TEST_CASE("what is written compiles, and is what was to be written") {
     check("qwen2", qwen2);
     check("qwen3", qwen3);
 }
+
+}  // namespace io_options_source

@@ -12,6 +12,8 @@
 
 #include "support/temporary_folder.hpp"
 
+namespace io_posix_file {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -60,3 +62,5 @@ TEST_CASE("a file that ends too early is refused") {
     CHECK_THROWS_WITH_AS(text_at(file, std::uint64_t(1) << 63, 1),
                          doctest::Contains("cannot be read at byte"), ra::FileError);
 }
+
+}  // namespace io_posix_file

@@ -20,6 +20,8 @@
 #include "support/named_parameters.hpp"
 #include "support/temporary_folder.hpp"
 
+namespace io_pretrained {
+
 namespace {
 
 namespace detail = ra::detail;
@@ -389,3 +391,5 @@ TEST_CASE("a save that fails leaves what was there, and nothing else") {
                          doctest::Contains("cannot be made, expected a folder or nothing there"),
                          ra::FileError);
 }
+
+}  // namespace io_pretrained

@@ -8,6 +8,8 @@
 
 #include "support/temporary_folder.hpp"
 
+namespace io_published_folder {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -124,3 +126,5 @@ TEST_CASE("a folder without weights is refused, and so is what is none") {
     std::filesystem::create_directory(folder / "model.safetensors");
     check_refused(folder.path(), "model.safetensors: is a folder, expected a regular file");
 }
+
+}  // namespace io_published_folder

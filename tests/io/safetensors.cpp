@@ -15,6 +15,8 @@
 
 #include "support/temporary_folder.hpp"
 
+namespace io_safetensors {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -259,3 +261,5 @@ TEST_CASE("what no reader would take is not written") {
     CHECK_THROWS_AS(ra::named_tensor("x", {-1, -2}, x.data()), ra::ShapeError);
     CHECK(folder.names().empty());
 }
+
+}  // namespace io_safetensors

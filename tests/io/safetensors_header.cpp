@@ -5,6 +5,8 @@
 
 #include <ring_attention/io/safetensors_header.hpp>
 
+namespace io_safetensors_header {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -99,3 +101,5 @@ TEST_CASE("overlaps, holes and bytes that belong to no tensor are refused") {
           "file: the file has 9 bytes of data, expected the 8 that its tensors take");
     CHECK(outcome({}, 1) == doctest::Contains("has 1 bytes of data, expected the 0"));
 }
+
+}  // namespace io_safetensors_header

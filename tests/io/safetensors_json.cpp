@@ -10,6 +10,8 @@
 
 #include "support/temporary_folder.hpp"
 
+namespace io_safetensors_json {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -187,3 +189,5 @@ TEST_CASE("no flipped bit, changed or lost byte of a header does worse than a Fi
     CHECK(loaded > 100);  // a changed letter of a name
     CHECK(refused > 1000);
 }
+
+}  // namespace io_safetensors_json

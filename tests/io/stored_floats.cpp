@@ -11,6 +11,8 @@
 
 #include "support/temporary_folder.hpp"
 
+namespace io_stored_floats {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -87,3 +89,5 @@ TEST_CASE("numbers of other types are refused by the name of their tensor") {
                          doctest::Contains("tensor \"x\" has dtype I64, expected F32, F16, BF16 or F64"),
                          ra::FileError);
 }
+
+}  // namespace io_stored_floats

@@ -17,6 +17,8 @@
 
 #include "support/temporary_folder.hpp"
 
+namespace io_weights {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -216,3 +218,5 @@ TEST_CASE("a save that fails leaves the old weights, and nothing else") {
     CHECK(folder.names() == std::set<std::string>{"weights"});
     CHECK_THROWS_AS(ra::save(filled<float>(2), folder / "none" / "weights"), ra::FileError);
 }
+
+}  // namespace io_weights

@@ -10,6 +10,8 @@
 #include "support/positions.hpp"
 #include "support/ulps.hpp"
 
+namespace kernels_activation {
+
 namespace ra = ring_attention;
 using ra::Index;
 using support::infinity;
@@ -189,3 +191,5 @@ TEST_CASE_TEMPLATE("activations: equal numbers give equal bits wherever they sta
     support::check_positions<T>(
         [](const T* x, T* y, Index n) { kernels::soft_cap_backward<T>(x, T(3), x, y, n); });
 }
+
+}  // namespace kernels_activation

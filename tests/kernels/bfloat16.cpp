@@ -13,6 +13,8 @@
 
 #include "support/inputs.hpp"
 
+namespace kernels_bfloat16 {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -152,3 +154,5 @@ TEST_CASE_TEMPLATE("bfloat16: so many numbers are written and no more", T, float
         CHECK(wide == numbers);
     }
 }
+
+}  // namespace kernels_bfloat16

@@ -14,6 +14,8 @@
 
 #include "support/inputs.hpp"
 
+namespace kernels_bfloat16_pairs {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -129,3 +131,5 @@ TEST_CASE("pairs of bfloat16: panels of any height and depth are the sums of the
             CHECK(worst < 2e-5);
         }
 }
+
+}  // namespace kernels_bfloat16_pairs

@@ -13,6 +13,8 @@
 
 #include "support/positions.hpp"
 
+namespace kernels_elementwise {
+
 namespace ra = ring_attention;
 namespace detail = ra::detail;
 using ra::Index;
@@ -126,3 +128,5 @@ TEST_CASE_TEMPLATE("exp_shifted: values, their sum, in place", T, float, double)
         for (std::size_t i = 0; i < x.size(); ++i) REQUIRE(x[i] == y[i]);
     }
 }
+
+}  // namespace kernels_elementwise

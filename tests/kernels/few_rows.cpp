@@ -13,6 +13,9 @@
 #include <ring_attention/kernels/few_rows.hpp>
 
 #include "support/inputs.hpp"
+#include "support/instances.hpp"
+
+namespace kernels_few_rows {
 
 namespace {
 
@@ -161,3 +164,5 @@ TEST_CASE_TEMPLATE("few rows: weighted sums of many", T, float, double) {
                 check_sums<T, Bfloat16>(count, num_others, depth);
             }
 }
+
+}  // namespace kernels_few_rows

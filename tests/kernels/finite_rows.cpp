@@ -10,6 +10,8 @@
 
 #include "support/head_case.hpp"
 
+namespace kernels_finite_rows {
+
 namespace ra = ring_attention;
 using ra::Index;
 using ra::detail::FiniteRows;
@@ -69,3 +71,5 @@ TEST_CASE_TEMPLATE("finite rows: a row that is not finite is wild, and zeros sta
                                 }
                         }
 }
+
+}  // namespace kernels_finite_rows

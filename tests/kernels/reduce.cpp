@@ -11,6 +11,8 @@
 
 #include <ring_attention/kernels/reduce.hpp>
 
+namespace kernels_reduce {
+
 namespace ra = ring_attention;
 namespace detail = ra::detail;
 using ra::Index;
@@ -89,3 +91,5 @@ TEST_CASE_TEMPLATE("reduce: a number that is not finite is found in every place,
             }
     }
 }
+
+}  // namespace kernels_reduce

@@ -9,6 +9,8 @@
 #include "support/compare.hpp"
 #include "support/inputs.hpp"
 
+namespace kernels_rotary {
+
 namespace detail = ring_attention::detail;
 using detail::Turn;
 using ring_attention::Index;
@@ -122,3 +124,5 @@ TEST_CASE_TEMPLATE("rotary kernel: angles are added in double", T, float, double
         CHECK(sine.back() == 8);
     }
 }
+
+}  // namespace kernels_rotary

@@ -7,6 +7,8 @@
 
 #include <ring_attention/kernels/simd.hpp>
 
+namespace kernels_simd {
+
 namespace ra = ring_attention;
 namespace detail = ra::detail;
 using ra::Index;
@@ -89,3 +91,5 @@ TEST_CASE_TEMPLATE("simd: horizontal sum and maximum", T, float, double) {
         CHECK(horizontal_sum(x) == T(5 - 2 * (width - 1)));
     }
 }
+
+}  // namespace kernels_simd

@@ -9,6 +9,8 @@
 
 #include "support/ulps.hpp"
 
+namespace kernels_tanh {
+
 namespace ra = ring_attention;
 namespace detail = ra::detail;
 using ra::Index;
@@ -100,3 +102,5 @@ TEST_CASE_TEMPLATE("tanh's derivative: special values", T, float, double) {
     CHECK(std::isnan(ra_tanh_derivative(not_a_number<T>)));
     CHECK(std::isnan(ra_tanh_derivative(-not_a_number<T>)));
 }
+
+}  // namespace kernels_tanh

@@ -9,6 +9,8 @@
 
 #include "support/ulps.hpp"
 
+namespace kernels_vector_math {
+
 namespace ra = ring_attention;
 namespace detail = ra::detail;
 using ra::Index;
@@ -84,3 +86,5 @@ TEST_CASE_TEMPLATE("erf: special values", T, float, double) {
     CHECK(std::isnan(ra_erf(not_a_number<T>)));
     for (const T x : {T(0.3), T(0.7), T(5)}) CHECK(ra_erf(-x) == -ra_erf(x));
 }
+
+}  // namespace kernels_vector_math

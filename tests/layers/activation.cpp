@@ -8,6 +8,8 @@
 #include "support/layer_case.hpp"
 #include "support/layer_oracle.hpp"
 
+namespace layers_activation {
+
 namespace ra = ring_attention;
 using enum ra::ActivationKind;
 
@@ -26,3 +28,5 @@ TEST_CASE_TEMPLATE("activation: each by its definition", T, float, double) {
     support::check_forward(ra::Activation<T, 4, silu>{}, x, oracle::silu(x), tolerance);
     support::check_forward(ra::Activation<T, 4, relu>{}, x, oracle::relu(x), 1e-30);
 }
+
+}  // namespace layers_activation

@@ -4,6 +4,8 @@
 
 #include "support/layer_case.hpp"
 
+namespace layers_block {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -19,3 +21,5 @@ TEST_CASE("block: finite differences") {
 TEST_CASE("block: finite differences with dropout") {
     support::check_layer<Block>({.batch = 2, .seq_len = 3, .num_seats = 2}, ra::Dropout{.seed = 4});
 }
+
+}  // namespace layers_block

@@ -10,6 +10,8 @@
 #include "support/compare.hpp"
 #include "support/layer_case.hpp"
 
+namespace layers_copy_parameters {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -55,3 +57,5 @@ TEST_CASE("models that have other parameters are told so, and nothing is copied"
                          "copy_parameters: given nothing, expected bias", ra::ShapeError);
     CHECK(to.kernel.isZero(0));
 }
+
+}  // namespace layers_copy_parameters

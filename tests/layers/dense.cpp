@@ -10,6 +10,8 @@
 #include "support/layer_case.hpp"
 #include "support/layer_oracle.hpp"
 
+namespace layers_dense {
+
 namespace ra = ring_attention;
 
 TEST_CASE("dense: finite differences") {
@@ -66,3 +68,5 @@ TEST_CASE_TEMPLATE("dense: a kernel kept as bfloat16 gives the bits of the same,
         CHECK(compare::same_bits(sums, dense.forward(x, nullptr)));
     }
 }
+
+}  // namespace layers_dense

@@ -9,6 +9,8 @@
 
 #include "support/layer_case.hpp"
 
+namespace layers_dropout {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -157,3 +159,5 @@ TEST_CASE("dropout: backward draws a Dropout's patterns again, and needs no matr
     CHECK(compare::same_bits(again, layer.backward(d, kept, ra::SeatGradients<Layer>(gradient, 14), pass)));
     CHECK_FALSE(compare::same_bits(again, d));
 }
+
+}  // namespace layers_dropout

@@ -7,6 +7,8 @@
 
 #include "support/layer_case.hpp"
 
+namespace layers_embedding {
+
 namespace ra = ring_attention;
 
 TEST_CASE("embedding: finite differences, with tokens that come often and not at all") {
@@ -86,3 +88,5 @@ TEST_CASE("embedding: a table kept as bfloat16 gives the bits of the same, widen
     tokens << 6, 0, 6, 3;
     CHECK(compare::same_bits(rounded.forward(tokens, nullptr), embedding.forward(tokens, nullptr)));
 }
+
+}  // namespace layers_embedding

@@ -10,6 +10,8 @@
 #include "support/layer_case.hpp"
 #include "support/layer_oracle.hpp"
 
+namespace layers_feed_forward {
+
 namespace ra = ring_attention;
 using enum ra::ActivationKind;
 
@@ -98,3 +100,5 @@ TEST_CASE("feed-forward: blocks of tokens change no bit, and what is added to a 
     });
     CHECK(compare::same_bits(sums, expected));
 }
+
+}  // namespace layers_feed_forward

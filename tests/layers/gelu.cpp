@@ -7,6 +7,8 @@
 #include "support/layer_case.hpp"
 #include "support/layer_oracle.hpp"
 
+namespace layers_gelu {
+
 namespace ra = ring_attention;
 
 TEST_CASE("gelu: finite differences") {
@@ -45,3 +47,5 @@ TEST_CASE_TEMPLATE("gelu: far out, forward and backward stay finite", T, float, 
     const ra::Matrix<T> d_x = gelu.backward(ra::Matrix<T>::Ones(1, 2), cache, {gradient, 1});
     CHECK((d_x(0, 0) == 1 && d_x(0, 1) == 0));
 }
+
+}  // namespace layers_gelu

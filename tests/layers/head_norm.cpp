@@ -10,6 +10,8 @@
 #include "support/finite_differences.hpp"
 #include "support/inputs.hpp"
 
+namespace layers_head_norm {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -136,3 +138,5 @@ TEST_CASE("head norm: begins as gamma 1, and a head of zeros stays so") {
     norm.forward({ra::HeadsView<float>::head_by_head(zeros.data(), 1, 1, 4)}, 1, 1e-6);
     CHECK(zeros == std::vector<float>(4, 0.0f));
 }
+
+}  // namespace layers_head_norm

@@ -13,6 +13,8 @@
 #include "support/compare.hpp"
 #include "support/num_threads.hpp"
 
+namespace layers_layer {
+
 namespace ra = ring_attention;
 using ra::Index;
 
@@ -138,3 +140,5 @@ TEST_CASE("stream pass: the last rows are those of the last of the new tokens") 
     CHECK(pass.at_part(0).last_token_only);
     CHECK_FALSE(pass.at_part(0, false).last_token_only);
 }
+
+}  // namespace layers_layer

@@ -5,6 +5,8 @@
 #include "support/layer_case.hpp"
 #include "support/layer_oracle.hpp"
 
+namespace layers_layer_norm {
+
 namespace ra = ring_attention;
 
 TEST_CASE("layer norm: finite differences") {
@@ -59,3 +61,5 @@ TEST_CASE("layer norm: begins as gamma 1, beta 0") {
     CHECK(norm.gamma.isOnes(0));
     CHECK(norm.beta.isZero(0));
 }
+
+}  // namespace layers_layer_norm

@@ -4,6 +4,8 @@
 
 #include "support/layer_case.hpp"
 
+namespace layers_learned_positions {
+
 namespace ra = ring_attention;
 
 TEST_CASE(
@@ -30,3 +32,5 @@ TEST_CASE(
                   positions.table.row(position < 4 ? position : position - 4));
         }
 }
+
+}  // namespace layers_learned_positions

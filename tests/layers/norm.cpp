@@ -4,6 +4,8 @@
 
 #include <ring_attention/layers/norm.hpp>
 
+namespace layers_norm {
+
 namespace ra = ring_attention;
 
 TEST_CASE("norm: the one that the options name") {
@@ -15,3 +17,5 @@ TEST_CASE("norm: the one that the options name") {
     static_assert(std::same_as<ra::Norm<float, 4, ra::NormOptions{}>, ra::LayerNorm<float, 4>>);
     static_assert(ra::TokenLayer<ra::Norm<float, 4, layer>> && ra::TokenLayer<ra::Norm<float, 4, rms>>);
 }
+
+}  // namespace layers_norm

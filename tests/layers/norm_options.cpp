@@ -2,6 +2,8 @@
 
 #include <ring_attention/layers/norm_options.hpp>
 
+namespace layers_norm_options {
+
 namespace ra = ring_attention;
 
 TEST_CASE("a float as it is written, in double") {
@@ -16,3 +18,5 @@ TEST_CASE("a float as it is written, in double") {
     CHECK(ra::detail::as_written(0) == 0);
     CHECK(ra::detail::as_written(1e-40f) == double(1e-40f));
 }
+
+}  // namespace layers_norm_options

@@ -68,6 +68,8 @@ using MixedModel = ra::Model<Mixed, ra::Output::all>;
 #include "support/layouts.hpp"
 #include "support/model_run.hpp"
 
+namespace layers_own_layer {
+
 namespace {
 
 std::string text_of(const std::filesystem::path& path) {
@@ -137,3 +139,5 @@ TEST_CASE("own layer: in a model it has the same bits on any number of ranks, in
                 CHECK(support::same_bits(support::run_on_ranks(ranks, model, c.x, c.d_output), alone));
         }
 }
+
+}  // namespace layers_own_layer

@@ -6,6 +6,8 @@
 
 #include "support/layer_case.hpp"
 
+namespace layers_positional_encoding {
+
 namespace ra = ring_attention;
 
 TEST_CASE("positional encoding: finite differences") {
@@ -30,3 +32,5 @@ TEST_CASE(
             CHECK(waves[3] == doctest::Approx(std::cos(position / 100)).epsilon(1e-14));
         }
 }
+
+}  // namespace layers_positional_encoding

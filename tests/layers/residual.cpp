@@ -8,6 +8,8 @@
 
 #include "support/layer_case.hpp"
 
+namespace layers_residual {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -97,3 +99,5 @@ TEST_CASE("residual: where the last token alone is wanted, the others are left o
     check(after);
     check(both);
 }
+
+}  // namespace layers_residual

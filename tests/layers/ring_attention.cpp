@@ -13,6 +13,8 @@
 #include "support/layer_case.hpp"
 #include "support/tensors.hpp"
 
+namespace layers_ring_attention {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -243,3 +245,5 @@ TEST_CASE("ring attention layer: layers of one type may have different windows")
         CHECK((layer.forward(x, nullptr, pass) - expected).cwiseAbs().maxCoeff() < 1e-13);
     }
 }
+
+}  // namespace layers_ring_attention

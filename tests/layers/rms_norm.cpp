@@ -10,6 +10,8 @@
 #include "support/layer_case.hpp"
 #include "support/layer_oracle.hpp"
 
+namespace layers_rms_norm {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -70,3 +72,5 @@ TEST_CASE("rms norm: begins as a factor of 1, and has gamma alone") {
     ra::for_each_parameter(norm, [&](std::string_view name, auto&) { names.emplace_back(name); });
     CHECK(names == std::vector<std::string>{"gamma"});
 }
+
+}  // namespace layers_rms_norm

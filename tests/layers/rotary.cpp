@@ -15,6 +15,8 @@
 #include "support/inputs.hpp"
 #include "support/layouts.hpp"
 
+namespace layers_rotary {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -215,3 +217,5 @@ TEST_CASE("rotary: seats without tokens, and none, are left alone") {
     Rotary::turn(none.views(), {none.tokens}, none.batch, ra::Sequences{});
     CHECK(none.numbers.empty());
 }
+
+}  // namespace layers_rotary

@@ -14,6 +14,8 @@
 #include "support/compare.hpp"
 #include "support/error_message.hpp"
 
+namespace layers_seat_gradients {
+
 namespace ra = ring_attention;
 using ra::Index;
 
@@ -154,3 +156,5 @@ TEST_CASE("seat gradients: where a rank fails in the midst of it, nobody waits f
                                           }),
                       "it failed");
 }
+
+}  // namespace layers_seat_gradients

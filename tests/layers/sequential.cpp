@@ -16,6 +16,8 @@
 #include "support/layer_case.hpp"
 #include "support/tensors.hpp"
 
+namespace layers_sequential {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -174,3 +176,5 @@ TEST_CASE("sequential: it may begin with tokens, also inside another one") {
     CHECK(ra::part<"embedding">(ra::part<"tokens">(gradient.body)).table.row(4).norm() > 0);
     CHECK(ra::part<"embedding">(ra::part<"tokens">(gradient.body)).table.row(3).norm() == 0);
 }
+
+}  // namespace layers_sequential

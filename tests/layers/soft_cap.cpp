@@ -6,6 +6,8 @@
 
 #include "support/layer_case.hpp"
 
+namespace layers_soft_cap {
+
 namespace ra = ring_attention;
 
 TEST_CASE("soft cap: finite differences") {
@@ -23,3 +25,5 @@ TEST_CASE_TEMPLATE("soft cap: cap tanh(x / cap), however far out", T, float, dou
     const double unit = double(std::numeric_limits<T>::epsilon());
     support::check_forward(ra::SoftCap<T, 1, ra::SoftCapOptions{.cap = 30}>{}, x, expected, 100 * unit);
 }
+
+}  // namespace layers_soft_cap

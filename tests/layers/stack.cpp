@@ -8,6 +8,8 @@
 
 #include "support/layer_case.hpp"
 
+namespace layers_stack {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -55,3 +57,5 @@ TEST_CASE("stack: dropout stands between the layers, not after the last") {
     CHECK(y.isOnes(0));
     CHECK(masks.layers == std::vector<std::uint64_t>{1, 2});
 }
+
+}  // namespace layers_stack

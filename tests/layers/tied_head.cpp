@@ -6,6 +6,8 @@
 #include "support/layer_case.hpp"
 #include "support/layer_oracle.hpp"
 
+namespace layers_tied_head {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -82,3 +84,5 @@ TEST_CASE("tied head: finite differences of its input") {
     CHECK(support::gradient_error(x, d_x, loss) < 1e-8);
     CHECK(support::gradient_error(table, d_table, loss) < 1e-8);
 }
+
+}  // namespace layers_tied_head

@@ -6,6 +6,8 @@
 
 #include "support/layer_case.hpp"
 
+namespace layers_token_types {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -43,3 +45,5 @@ TEST_CASE("token types: the row of each token's type, without types that of type
     const auto without = types.forward(zero, nullptr, ra::Pass{ring, share, 2, {}});
     for (ra::Index row = 0; row < 10; ++row) CHECK(without.row(row) == types.table.row(0));
 }
+
+}  // namespace layers_token_types

@@ -20,6 +20,8 @@
 #include "support/layer_case.hpp"
 #include "support/tensors.hpp"
 
+namespace layers_with_tied_head {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -94,3 +96,5 @@ TEST_CASE("with a tied head: a stream gives what the model gives") {
     ra::Stream stream{model, {.batch = 2}};
     CHECK(compare::largest_difference(stream.push_all(tokens), y) < 1e-14);
 }
+
+}  // namespace layers_with_tied_head

@@ -16,12 +16,16 @@
 #include "support/model_case.hpp"
 #include "support/tensors.hpp"
 
+namespace models_attention_options {
+
 namespace {
 
 namespace ra = ring_attention;
 
+constexpr ra::Index embed_dim = 5;
+
 constexpr ra::Options options_for(ra::Output output, ra::Layout layout = ra::Layout::contiguous) {
-    return {.embed_dim = 5,
+    return {.embed_dim = embed_dim,
             .hidden_size = 8,
             .num_heads = 4,
             .num_chunks = 5,
@@ -81,14 +85,12 @@ bool same_bits(const oracle::Parameters<float>& a, const oracle::Parameters<floa
     return a.size() == b.size();
 }
 
-template <ra::Options options>
-void check_ranks(const ra::Sequences& sequences) {
-    const auto model = support::random_model<options, float>(7);
-    using Model = std::decay_t<decltype(model)>;
-    const auto x = tensors::normal<float, 3>({2, 23, options.embed_dim}, 1);
+template <class Model>
+void check_ranks(const Model& model, const ra::Sequences& sequences) {
+    const auto x = tensors::normal<float, 3>({2, 23, embed_dim}, 1);
     const Run<Model> alone = run_alone(model, x, sequences);
     const auto d_output = d_output_for<Model>(alone.output);
-    for (int ranks = 2; ranks <= options.num_chunks; ++ranks)
+    for (int ranks = 2; ranks <= model.num_chunks; ++ranks)
         ra::ThreadRing::run(ranks, [&](ra::ThreadRing& ring) {
             const ra::Share share = model.share(ring, 23);
             const auto own = [&](const auto& whole) {
@@ -155,12 +157,15 @@ void check_lengths() {
 }  // namespace
 
 TEST_CASE("attention options: ranks give the same bits in every layout, with documents and lengths") {
-    CHECK_NOTHROW(check_ranks<options_for(ra::Output::all)>({}));
-    CHECK_NOTHROW(check_ranks<options_for(ra::Output::all)>(packed()));
-    CHECK_NOTHROW(check_ranks<options_for(ra::Output::all, ra::Layout::zigzag)>(packed()));
-    CHECK_NOTHROW(check_ranks<options_for(ra::Output::all, ra::Layout::striped)>(packed()));
-    CHECK_NOTHROW(check_ranks<options_for(ra::Output::mean_pool)>(packed()));
-    CHECK_NOTHROW(check_ranks<options_for(ra::Output::last_timestep)>(packed()));
+    CHECK_NOTHROW(check_ranks(support::random_model<options_for(ra::Output::all), float>(7), {}));
+    CHECK_NOTHROW(check_ranks(support::random_model<options_for(ra::Output::all), float>(7), packed()));
+    CHECK_NOTHROW(check_ranks(
+        support::random_model<options_for(ra::Output::all, ra::Layout::zigzag), float>(7), packed()));
+    CHECK_NOTHROW(check_ranks(
+        support::random_model<options_for(ra::Output::all, ra::Layout::striped), float>(7), packed()));
+    CHECK_NOTHROW(check_ranks(support::random_model<options_for(ra::Output::mean_pool), float>(7), packed()));
+    CHECK_NOTHROW(
+        check_ranks(support::random_model<options_for(ra::Output::last_timestep), float>(7), packed()));
 }
 
 TEST_CASE("attention options: the parameters are those of grouped heads, and a sink a head") {
@@ -243,3 +248,5 @@ TEST_CASE("sequences: ranks that differ in them are found out") {
     CHECK_REFUSES(run({.lengths = {6, 2}}, {.lengths = {6, 3}}), "rank 1 has other lengths than rank 0");
     CHECK_REFUSES(run({}, {.document_starts = {0, 3}}), "rank 1 has other document_starts than rank 0");
 }
+
+}  // namespace models_attention_options

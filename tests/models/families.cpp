@@ -23,6 +23,8 @@
 #include "support/temporary_folder.hpp"
 #include "support/tensors.hpp"
 
+namespace models_families {
+
 namespace {
 
 using ra::Index;
@@ -209,3 +211,5 @@ TEST_CASE("families: GPT-2") {
 TEST_CASE("families: BERT, with padding and two types of tokens") {
     check_family<bert>("bert");
 }
+
+}  // namespace models_families

@@ -12,6 +12,8 @@
 #include "support/compare.hpp"
 #include "support/inputs.hpp"
 
+namespace models_initial_values {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -119,3 +121,5 @@ TEST_CASE("build: the seed alone decides, and float is double rounded") {
     });
     CHECK(rounded == narrow);
 }
+
+}  // namespace models_initial_values

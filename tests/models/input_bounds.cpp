@@ -21,6 +21,8 @@
 #include "support/layer_case.hpp"
 #include "support/tensors.hpp"
 
+namespace models_input_bounds {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -151,3 +153,5 @@ TEST_CASE("bounds: token types on ranks give the bits of one process, forward an
             gradient, expected);
     });
 }
+
+}  // namespace models_input_bounds

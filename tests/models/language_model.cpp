@@ -16,6 +16,8 @@
 #include "support/layouts.hpp"
 #include "support/tensors.hpp"
 
+namespace models_language_model {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -166,3 +168,5 @@ TEST_CASE("a token that is not in the vocabulary is refused") {
     CHECK_REFUSES(model(Tokens(1, 0)), "seq_len is 0");
     CHECK_REFUSES(model(Tokens(0, 3)), "[0, 3]", "batch");
 }
+
+}  // namespace models_language_model

@@ -14,6 +14,8 @@
 #include "support/compare.hpp"
 #include "support/tensors.hpp"
 
+namespace models_last_timestep {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -85,3 +87,5 @@ TEST_CASE("last timestep: the same bits as of all timesteps, attention the last 
     ra::initialise(model, 3);
     check_same_bits(model);
 }
+
+}  // namespace models_last_timestep

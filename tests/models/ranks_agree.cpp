@@ -14,6 +14,8 @@
 #include "support/temporary_folder.hpp"
 #include "support/tensors.hpp"
 
+namespace models_ranks_agree {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -153,3 +155,5 @@ TEST_CASE("replicas: gradients add up in the order of the ranks") {
             gradient, sum);
     });
 }
+
+}  // namespace models_ranks_agree

@@ -15,6 +15,8 @@
 #include "support/layouts.hpp"
 #include "support/model_run.hpp"
 
+namespace models_rotary_attention {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -120,3 +122,5 @@ TEST_CASE("rotary attention: a stream keeps all tokens of a layer without a wind
     const ra::Index of_first = 2 * 1 * 4, of_others = 2 * 2 * 6;
     CHECK(stream.bytes() == 8 * (of_first * 3000 + of_others * (4 + Stream::portion) + of_others * 3000));
 }
+
+}  // namespace models_rotary_attention

@@ -10,6 +10,8 @@
 #include "support/compare.hpp"
 #include "support/model_run.hpp"
 
+namespace models_sequence_model {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -161,3 +163,5 @@ TEST_CASE("sequence model: backward adds into the gradient") {
         CHECK(compare::relative_difference(values, doubled) < 1e-14);
     }
 }
+
+}  // namespace models_sequence_model

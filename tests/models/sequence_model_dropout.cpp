@@ -7,6 +7,8 @@
 #include "support/compare.hpp"
 #include "support/model_run.hpp"
 
+namespace models_sequence_model_dropout {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -118,3 +120,5 @@ TEST_CASE("dropout in the model: a cache that has seen dropout is clean after a 
     const auto d_input = model.backward(c.d_output, cache, gradient);
     CHECK(compare::same_bits(d_input, support::run(model, c.x, c.d_output).d_input));
 }
+
+}  // namespace models_sequence_model_dropout

@@ -7,12 +7,14 @@
 #include "support/error_message.hpp"
 #include "support/model_run.hpp"
 
+namespace models_sequence_model_refusals {
+
 namespace {
 
 namespace ra = ring_attention;
 
 constexpr ra::Options options{
-    .embed_dim = 5, .hidden_size = 8, .num_heads = 2, .num_chunks = 3, .num_layers = 1};
+    .embed_dim = 5, .hidden_size = 8, .num_heads = 2, .num_chunks = 3, .num_layers = 2, .dropout = 0.25f};
 constexpr ra::Options all_outputs = [] {
     ra::Options changed = options;
     changed.output = ra::Output::all;
@@ -97,3 +99,5 @@ TEST_CASE("a cache can be filled again, with another shape") {
     const auto d_input = model.backward(c.d_output, cache, gradient);
     CHECK(compare::same_bits(d_input, support::run(model, c.x, c.d_output).d_input));
 }
+
+}  // namespace models_sequence_model_refusals

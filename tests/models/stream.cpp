@@ -16,6 +16,8 @@
 #include "support/num_threads.hpp"
 #include "support/tensors.hpp"
 
+namespace models_stream {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -347,3 +349,5 @@ TEST_CASE("stream: tokens that are not in the vocabulary leave it as it was") {
     CHECK(compare::largest_difference(stream.push(tokens(0, 8)), at_token(model(tokens), 8)) <
           rounding_float);
 }
+
+}  // namespace models_stream

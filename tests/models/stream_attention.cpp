@@ -13,6 +13,8 @@
 #include "support/layer_case.hpp"
 #include "support/tensors.hpp"
 
+namespace models_stream_attention {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -135,3 +137,5 @@ TEST_CASE("stream: a layer with a window needs the memory of the window and a po
     stated.push(random_input(2, 3000));
     CHECK(stated.bytes() == bytes(2, 3000));
 }
+
+}  // namespace models_stream_attention

@@ -17,6 +17,8 @@
 #include "support/layouts.hpp"
 #include "support/tensors.hpp"
 
+namespace models_stream_prefill {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -140,3 +142,5 @@ TEST_CASE("a prefill that does not fit is refused, and the stream is as before")
     Stream other{model, {.batch = batch}};
     CHECK(compare::same_bits(stream.push(x), other.push(x)));
 }
+
+}  // namespace models_stream_prefill

@@ -20,6 +20,8 @@
 #include "support/num_threads.hpp"
 #include "support/tensors.hpp"
 
+namespace models_stream_ring {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -217,3 +219,5 @@ TEST_CASE("stream on a ring: a NaN changes no output before it, nor of another s
                 CHECK(std::isnan(wild_outputs(1, t, i)));
         }
 }
+
+}  // namespace models_stream_ring

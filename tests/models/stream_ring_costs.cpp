@@ -16,6 +16,8 @@
 #include "support/error_message.hpp"
 #include "support/tensors.hpp"
 
+namespace models_stream_ring_costs {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -277,3 +279,5 @@ TEST_CASE("stream on a ring: where a rank fails, the others do not wait for it")
               });
           }) == "a pipe has burst");
 }
+
+}  // namespace models_stream_ring_costs

@@ -17,6 +17,8 @@
 #include "support/layer_case.hpp"
 #include "support/tensors.hpp"
 
+namespace models_stream_storage {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -170,3 +172,5 @@ TEST_CASE("stored as bfloat16: a prefilled stream goes on with the same bits on 
             if (!compare::same_bits(numbers, alone)) throw std::runtime_error("other bits");
         }));
 }
+
+}  // namespace models_stream_storage

@@ -11,6 +11,8 @@
 
 #include <ring_attention/models/build.hpp>
 
+namespace models_transformer {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -132,3 +134,5 @@ TEST_CASE("transformer: logits of a tied head begin at the size of those of a he
         CHECK(size < 0.45);
     });
 }
+
+}  // namespace models_transformer

@@ -28,6 +28,8 @@
 #include "support/temporary_folder.hpp"
 #include "support/tensors.hpp"
 
+namespace models_weights_storage {
+
 namespace {
 
 namespace ra = ring_attention;
@@ -203,3 +205,5 @@ TEST_CASE("weights as bfloat16: a file of the library's own holds them so") {
     Wide wide;
     CHECK_THROWS_WITH_AS(ra::load(wide, folder / "weights"), doctest::Contains("BF16"), ra::FileError);
 }
+
+}  // namespace models_weights_storage

@@ -15,14 +15,13 @@
 #include <ring_attention/attention/tile.hpp>
 #include <ring_attention/kernels/matrix_view.hpp>
 
+#include "infinity.hpp"
 #include "inputs.hpp"
 
 namespace support {
 
 namespace ra = ring_attention;
 
-template <class T>
-constexpr T infinity = std::numeric_limits<T>::infinity();
 /// What must not spread.
 template <class T>
 constexpr T wild[] = {std::numeric_limits<T>::quiet_NaN(), infinity<T>, -infinity<T>};

@@ -36,15 +36,22 @@ void set_parameters(Model& model, const oracle::Parameters<R>& parameters) {
     });
 }
 
+/// Biases, gammas and betas, but not kernels, become others.
+template <class Model>
+void change_all_but_kernels(Model& model, std::uint64_t seed) {
+    inputs::Numbers numbers(seed);
+    ra::for_each_parameter(model, [&](std::string_view name, auto& tensor) {
+        using T = typename Model::Scalar;
+        if (!name.ends_with(".kernel"))
+            for (ra::Index i = 0; i < tensor.size(); ++i) tensor.data()[i] += T(0.3 * numbers.normal());
+    });
+}
+
 /// A model whose biases, gammas and betas are not the 0 and 1 that they begin with.
 template <ra::Options options, class T>
 ra::SequenceModel<options, T> random_model(std::uint64_t seed) {
     auto model = ra::build<options, T>(seed);
-    inputs::Numbers numbers(seed);
-    ra::for_each_parameter(model, [&](std::string_view name, auto& tensor) {
-        if (!name.ends_with(".kernel"))
-            for (ra::Index i = 0; i < tensor.size(); ++i) tensor.data()[i] += T(0.3 * numbers.normal());
-    });
+    change_all_but_kernels(model, seed);
     return model;
 }
 

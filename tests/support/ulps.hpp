@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "infinity.hpp"
+
 namespace support {
 
 /// The distance in units of the last place of the exact value; a subnormal one has the spacing of subnormals.
@@ -27,8 +29,6 @@ double worst_ulps(T from, T to, auto&& value, auto&& exact) {
     return worst;
 }
 
-template <class T>
-constexpr T infinity = std::numeric_limits<T>::infinity();
 template <class T>
 constexpr T not_a_number = std::numeric_limits<T>::quiet_NaN();
 

@@ -9,6 +9,8 @@
 
 #include "support/small_gradient.hpp"
 
+namespace training_adamw {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -124,3 +126,5 @@ TEST_CASE("AdamW follows the paper, with decay on matrices only") {
         CHECK(model.bias[1] == doctest::Approx(bias.weight).epsilon(1e-13));
     }
 }
+
+}  // namespace training_adamw

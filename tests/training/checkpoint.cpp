@@ -6,6 +6,8 @@
 #include "support/small_gradient.hpp"
 #include "support/temporary_folder.hpp"
 
+namespace training_checkpoint {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -33,3 +35,5 @@ TEST_CASE("training that goes on from a checkpoint takes the same steps to the b
     CHECK(resumed.kernel == model.kernel);
     CHECK(resumed.bias == model.bias);
 }
+
+}  // namespace training_checkpoint

@@ -7,6 +7,8 @@
 
 #include "support/error_message.hpp"
 
+namespace training_clip {
+
 namespace ra = ring_attention;
 
 TEST_CASE("clipping scales a gradient to the norm, and leaves a smaller one alone") {
@@ -27,3 +29,5 @@ TEST_CASE("clipping scales a gradient to the norm, and leaves a smaller one alon
     CHECK(gradient.kernel == before.kernel);
     CHECK_REFUSES(ra::clip_by_global_norm(gradient, 0), "max_norm");
 }
+
+}  // namespace training_clip

@@ -13,6 +13,8 @@
 #include "support/layouts.hpp"
 #include "support/tensors.hpp"
 
+namespace training_cross_entropy {
+
 namespace ra = ring_attention;
 
 namespace {
@@ -126,3 +128,5 @@ TEST_CASE("targets that do not fit are refused") {
     CHECK_REFUSES(ra::cross_entropy(logits, longer), "targets", "[1, 3]", "[1, 2]");
     CHECK_REFUSES(ra::cross_entropy(logits, wrong), "target 3", "0 to 2");
 }
+
+}  // namespace training_cross_entropy

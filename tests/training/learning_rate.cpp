@@ -4,6 +4,8 @@
 
 #include "support/error_message.hpp"
 
+namespace training_learning_rate {
+
 namespace ra = ring_attention;
 
 TEST_CASE("the learning rate warms up to its peak and falls along half a cosine") {
@@ -23,3 +25,5 @@ TEST_CASE("a schedule without warm-up, and one that is all warm-up") {
     CHECK_REFUSES(ra::WarmupCosine{.total_steps = 0}(0), "total_steps is 0");
     CHECK_REFUSES((ra::WarmupCosine{.warmup_steps = -1}(0)), "warmup_steps -1");
 }
+
+}  // namespace training_learning_rate

@@ -7,6 +7,8 @@
 #include "support/compare.hpp"
 #include "support/error_message.hpp"
 
+namespace training_next_tokens {
+
 namespace ra = ring_attention;
 
 TEST_CASE("next tokens: what follows each, wherever it is at home") {
@@ -33,3 +35,5 @@ TEST_CASE("next tokens: tokens that are not those of the share are refused") {
     CHECK_REFUSES(ra::next_tokens(ra::Tensor<ra::Token, 2>(2, 6), ra::share(ring, 7, 2), ring), "tokens",
                   "[2, 6]", "[2, 7]");
 }
+
+}  // namespace training_next_tokens
