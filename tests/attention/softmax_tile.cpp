@@ -11,6 +11,8 @@
 
 #include "support/ulps.hpp"
 
+namespace attention_softmax_tile {
+
 namespace ra = ring_attention;
 namespace detail = ra::detail;
 using ra::Index;
@@ -209,3 +211,5 @@ TEST_CASE_TEMPLATE("softmax of a tile: scores so large that the rounding of thei
         CHECK(double(moved.decay[0]) == doctest::Approx(decay).epsilon(1e-6).scale(1e-30));
     }
 }
+
+}  // namespace attention_softmax_tile

@@ -10,6 +10,8 @@
 
 #include "support/ulps.hpp"
 
+namespace kernels_exp2 {
+
 namespace ra = ring_attention;
 namespace detail = ra::detail;
 using ra::Index;
@@ -103,3 +105,5 @@ TEST_CASE_TEMPLATE("exp2_weight: every lane has its own", T, float, double) {
         CHECK((weights.lanes[i] == alone || (std::isnan(alone) && std::isnan(weights.lanes[i]))));
     }
 }
+
+}  // namespace kernels_exp2
