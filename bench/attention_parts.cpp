@@ -72,13 +72,15 @@ class TileOfAttention {
     detail::MatrixView<const float> close_value_;
 };
 
-/// Counters: of_peak, the median, and undisturbed. A round is one call of work, of so many flops.
-void measure_rounds(benchmark::State& state, double flops, const auto& work) {
-    std::vector<double> of_peak = bench::rounds_against_peak(state, flops, [&] {
-                                      const bench::Stopwatch stopwatch;
-                                      work();
-                                      return stopwatch.seconds();
-                                  }).of_peak;
+double seconds_of(const auto& work) {
+    const bench::Stopwatch stopwatch;
+    work();
+    return stopwatch.seconds();
+}
+
+/// Counters: of_peak, the median, and undisturbed. A round does work of so many flops.
+void measure_rounds(benchmark::State& state, double flops, const auto& seconds_of_work) {
+    std::vector<double> of_peak = bench::rounds_against_peak(state, flops, seconds_of_work).of_peak;
     state.counters["of_peak"] = bench::median(of_peak);
     std::sort(of_peak.begin(), of_peak.end());
     state.counters["undisturbed"] = of_peak[of_peak.size() - 1 - of_peak.size() / 20];
@@ -89,7 +91,9 @@ void measure_tile(benchmark::State& state, void (*work)(TileOfAttention&)) {
     constexpr int tiles = 32;
     TileOfAttention tile(state.range(0));
     measure_rounds(state, tiles * TileOfAttention::products_flops(state.range(0)), [&] {
-        for (int i = 0; i < tiles; ++i) work(tile);
+        return seconds_of([&] {
+            for (int i = 0; i < tiles; ++i) work(tile);
+        });
     });
 }
 
@@ -102,18 +106,40 @@ void softmax(benchmark::State& state) {
     measure_tile(state, [](TileOfAttention& tile) { tile.softmax(); });
 }
 
-void whole_tile(benchmark::State& state) {
-    measure_tile(state,
-                 [](TileOfAttention& tile) { tile.multiply_keys(), tile.softmax(), tile.add_values(); });
+void all_of_tile(TileOfAttention& tile) {
+    tile.multiply_keys(), tile.softmax(), tile.add_values();
 }
 
+void whole_tile(benchmark::State& state) {
+    measure_tile(state, all_of_tile);
+}
+
+/// Counter: of_tile, the median of its speed over that of the whole tile just before and after it, which a
+/// thread beside it slows as much.
 void forward(benchmark::State& state) {
     constexpr ra::Index seq_len = 4096;
+    constexpr int tiles = 512;
     const ra::Index head_dim = state.range(0);
     const bench::AttentionInputs in(1, seq_len, head_dim);
-    measure_rounds(state, bench::attention_forward_flops(1, seq_len, head_dim, false), [&] {
-        benchmark::DoNotOptimize(ra::attention(in.q, in.k, in.v, ra::AttentionOptions{.causal = false}));
+    TileOfAttention tile(head_dim);
+    const auto tile_speed = [&] {
+        return tiles * TileOfAttention::products_flops(head_dim) / seconds_of([&] {
+                   for (int i = 0; i < tiles; ++i) all_of_tile(tile);
+               });
+    };
+    const double flops = bench::attention_forward_flops(1, seq_len, head_dim, false);
+    std::vector<double> of_tile;
+    double before = tile_speed();
+    measure_rounds(state, flops, [&] {
+        const double seconds = seconds_of([&] {
+            benchmark::DoNotOptimize(ra::attention(in.q, in.k, in.v, ra::AttentionOptions{.causal = false}));
+        });
+        const double after = tile_speed();
+        of_tile.push_back(flops / seconds / ((before + after) / 2));
+        before = after;
+        return seconds;
     });
+    state.counters["of_tile"] = bench::median(of_tile);
 }
 
 BENCHMARK(products)->ArgName("d")->Arg(64)->Arg(128)->Apply(bench::rounds<200>);

@@ -143,6 +143,9 @@ template <Real T>
     return Simd<float>(_mm512_reduce_ps(x.lanes, 5 << 4 | _MM_FROUND_TO_NEG_INF));
 }
 
+// Without optimisation the intrinsic is a macro, whose mask is signed.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-conversion"
 /// table[i] where x is at or above a whole number and i 32nds, and below the next 32nd; |x| < 2^17.
 [[gnu::always_inline]] inline Simd<float> lookup_32nd(const std::array<float, 32>& table, Simd<float> x) {
     // Adding it moves the 32nds' place to the last bit.
@@ -152,6 +155,7 @@ template <Real T>
                                                      _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
     return Simd<float>(_mm512_permutex2var_ps(low.lanes, _mm512_castps_si512(rounded), high.lanes));
 }
+#pragma GCC diagnostic pop
 
 /// a 2^floor(n); 0 where that is subnormal and a FlushToZero lives.
 [[gnu::always_inline]] inline Simd<float> scale_flushed(Simd<float> a, Simd<float> n) {
