@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "infinity.hpp"
+#include "sanitized.hpp"
 
 namespace support {
 
@@ -21,7 +22,7 @@ double ulps(T value, long double exact) {
 template <class T>
 double worst_ulps(T from, T to, auto&& value, auto&& exact) {
     double worst = 0;
-    const int steps = 300'000;
+    const int steps = int(num_cases(300'000));
     for (int i = 0; i <= steps; ++i) {
         const T x = from + (to - from) * T(i) / T(steps);
         worst = std::max(worst, ulps<T>(value(x), exact(static_cast<long double>(x))));
