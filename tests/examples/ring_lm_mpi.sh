@@ -21,11 +21,12 @@ on() {
     sed -n 's/^digest //p' out.txt
 }
 
-# same ARGUMENT...: the digest is the same on any number of ranks and threads
+# same "RANKS..." ARGUMENT...: the digest is the same on any of these numbers of ranks, and any of threads
 same() {
-    local expected ranks threads=1
+    local numbers=$1 expected ranks threads=1
+    shift
     expected=$(on 0 2 "$@")
-    for ranks in 1 2 3 4 5 8; do
+    for ranks in $numbers; do
         [[ $(on $ranks $threads "$@") == "$expected" ]] || die "'$*': another digest on $ranks ranks of $threads threads"
         cmp -s out0/weights.safetensors "out$ranks/weights.safetensors" || die "'$*': other weights on $ranks ranks"
         cmp -s out0/loss.csv "out$ranks/loss.csv" || die "'$*': another loss.csv on $ranks ranks"
@@ -34,8 +35,8 @@ same() {
     echo "$* $expected"
 }
 
-same
-for layout in contiguous zigzag striped; do same --layout $layout --dropout; done
+same "1 2 3 4 5 8"
+for layout in contiguous zigzag striped; do same "2 3 5" --layout $layout --dropout; done
 
 replicas=$(on 0 1 --replicas 2 --dropout)
 for ranks in 2 4 6; do
