@@ -73,15 +73,18 @@ void sum_weights(const Softmax<T>& softmax, const T* scores, const IndexRange& k
                  const auto& cap, Simd<T> (&total)[std::size_t(vectors)]) {
     constexpr int lanes = AttentionTile<T>::lanes;
     const Simd<T> scale(softmax.scale), zero(T(0));
-    Simd<T> before[std::size_t(vectors)], after[std::size_t(vectors)], any_before = zero;
+    // In registers: what has an address would be stored and loaded at each key, for scores might lie there.
+    Simd<T> before[std::size_t(vectors)], after[std::size_t(vectors)], sum[std::size_t(vectors)],
+        any_before = zero;
     unrolled<vectors>([&](auto v) {
         const WeightReference<T> reference(Simd<T>::load(softmax.so_far.maximum + v * Simd<T>::width), scale);
         before[v] = reference.before, after[v] = reference.after;
         any_before = max(abs(before[v]), any_before);
-        total[v] = zero;
+        sum[v] = zero;
     });
-    const auto sum = [&](const auto& relative) __attribute__((always_inline)) {
-        for (Index j = keys.first; j < keys.end(); j += Store::keys)
+    const auto weigh =
+        [&, store = store, end = keys.end() ](const auto& relative) __attribute__((always_inline)) {
+        for (Index j = keys.first; j < end; j += Store::keys)
             unrolled<vectors>([&](auto v) {
                 constexpr int lane = v * Simd<T>::width;
                 Simd<T> weight[Store::keys];
@@ -90,13 +93,14 @@ void sum_weights(const Softmax<T>& softmax, const T* scores, const IndexRange& k
                     weight[i] = exp2_flushed(fma(relative(v, score), scale, -after[v]));
                 });
                 store(j, lane, weight);
-                unrolled<Store::keys>([&](auto i) { total[v] = total[v] + weight[i]; });
+                unrolled<Store::keys>([&](auto i) { sum[v] = sum[v] + weight[i]; });
             });
     };
     if (horizontal_max(any_before) == T(0))
-        sum([](auto, Simd<T> score) __attribute__((always_inline)) { return score; });
+        weigh([](auto, Simd<T> score) __attribute__((always_inline)) { return score; });
     else
-        sum([&](auto v, Simd<T> score) __attribute__((always_inline)) { return score - before[v]; });
+        weigh([&](auto v, Simd<T> score) __attribute__((always_inline)) { return score - before[v]; });
+    unrolled<vectors>([&](auto v) { total[v] = sum[v]; });
 }
 
 template <int vectors, Real T, class Store>
