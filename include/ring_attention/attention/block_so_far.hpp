@@ -104,9 +104,10 @@ class BlockSoFar {
             maximum[i] = score.rounded.lanes[0], sum[i] = memory_.sum[i];
             const T rest = score.rest.lanes[0];
             if (rest == T(0)) continue;
-            sum[i] *= std::exp2(rest);
+            const T factor = std::exp2(rest);
+            sum[i] *= factor;
             T* const of_query = this->output(i / lanes * lanes) + i % lanes;
-            for (Index j = 0; j < value_width_; ++j) of_query[j * lanes] *= std::exp2(rest);
+            for (Index j = 0; j < value_width_; ++j) of_query[j * lanes] *= factor;
         }
         write_output(output);
     }
