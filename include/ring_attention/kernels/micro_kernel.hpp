@@ -155,7 +155,7 @@ template <int vectors, class Element, class Right, class Finish>
 void multiply_strip(Index rows, const Element* a, Index a_row, Index a_col, const Right* b, Index b_row,
                     Index k, const Finish& finish) {
     constexpr int tile = ProductTile<typename ProductElement<Element>::Sum>::rows;
-    if (rows >= tile)
+    if (rows == tile)
         return multiply_tile<tile, vectors>(k, a, a_row, a_col, b, b_row, finish.middle_rows(0, tile));
     Index first = 0;
     const auto step = [&]<int count>() {
@@ -164,7 +164,7 @@ void multiply_strip(Index rows, const Element* a, Index a_row, Index a_col, cons
         first += count;
     };
     if constexpr (tile > 8)
-        if (rows - first >= 8) step.template operator()<8>();
+        while (rows - first >= 8) step.template operator()<8>();
     if (rows - first >= 4) step.template operator()<4>();
     if (rows - first >= 2) step.template operator()<2>();
     if (rows - first >= 1) step.template operator()<1>();
@@ -183,6 +183,14 @@ struct Strips {
     Strips from_row(Index row) const {
         return {data + row / rows * strip_stride, row_stride, col_stride, strip_stride};
     }
+
+    /// How many rows to multiply next, of those that are left. Tiles of 2 rows wait for their own sums: two
+    /// or three of 8 are faster than a whole one, another of 8 perhaps, and what is left then.
+    Index next_rows(Index left) const {
+        const bool adjoin = strip_stride == rows * row_stride;
+        const bool in_eights = rows > 8 && adjoin && left > rows && left <= 24 && left % 8 == 0;
+        return in_eights ? left : std::min(rows, left);
+    }
 };
 
 /// a (m,k) as it lies.
@@ -196,10 +204,9 @@ Strips<Element> unpacked_strips(MatrixView<const Element> a) {
 template <int vectors, class Element, class Right, class Finish>
 void multiply_panel(Index rows, const Strips<Element>& a, const Right* b, Index b_row, auto&& within,
                     const Finish& finish) {
-    constexpr Index tile = Strips<Element>::rows;
     const Element* strip = a.data;
-    for (Index i = 0; i < rows; i += tile, strip += a.strip_stride) {
-        const Index count = std::min(tile, rows - i);
+    for (Index i = 0, count; i < rows; i += count, strip += a.strip_stride) {
+        count = a.next_rows(rows - i);
         const IndexRange k = within(i, i + count - 1);
         multiply_strip<vectors>(count, strip + k.first * a.col_stride, a.row_stride, a.col_stride,
                                 b + k.first * b_row, b_row, k.count, finish.middle_rows(i, count));
