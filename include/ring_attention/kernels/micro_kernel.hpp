@@ -150,22 +150,27 @@ void multiply_tile(Index k, const Element* a, Index a_row, Index a_col, const Ri
     finish(sum);
 }
 
-/// A strip of `rows` rows in tiles: finish.middle_rows(first, count) is what follows a tile.
+/// A strip of `rows` rows in tiles: finish.middle_rows(first, count) is what follows a tile. Tiles wider than
+/// ProductTile have one row or two.
 template <int vectors, class Element, class Right, class Finish>
 void multiply_strip(Index rows, const Element* a, Index a_row, Index a_col, const Right* b, Index b_row,
                     Index k, const Finish& finish) {
-    constexpr int tile = ProductTile<typename ProductElement<Element>::Sum>::rows;
-    if (rows == tile)
-        return multiply_tile<tile, vectors>(k, a, a_row, a_col, b, b_row, finish.middle_rows(0, tile));
+    using Tile = ProductTile<typename ProductElement<Element>::Sum>;
+    constexpr bool wide = vectors > Tile::vectors;
+    if constexpr (!wide)
+        if (rows == Tile::rows)
+            return multiply_tile<Tile::rows, vectors>(k, a, a_row, a_col, b, b_row,
+                                                      finish.middle_rows(0, Tile::rows));
     Index first = 0;
     const auto step = [&]<int count>() {
         multiply_tile<count, vectors>(k, a + first * a_row, a_row, a_col, b, b_row,
                                       finish.middle_rows(first, count));
         first += count;
     };
-    if constexpr (tile > 8)
+    if constexpr (!wide && Tile::rows > 8)
         while (rows - first >= 8) step.template operator()<8>();
-    if (rows - first >= 4) step.template operator()<4>();
+    if constexpr (!wide)
+        if (rows - first >= 4) step.template operator()<4>();
     if (rows - first >= 2) step.template operator()<2>();
     if (rows - first >= 1) step.template operator()<1>();
 }
