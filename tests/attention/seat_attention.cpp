@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <stdexcept>
 #include <type_traits>
 #include <vector>
@@ -103,6 +104,19 @@ void check(const Case<T>& c, const std::vector<std::vector<Index>>& portions = s
         }
 }
 
+/// Scores of about that size to base 2, whose products are exact: a query sees two of them, in runs of 64
+/// keys in turn, that differ in their last place. Which is the largest is another thing at another seat.
+template <class T>
+Case<T> with_scores_of(T size) {
+    Case<T> c;
+    c.query.setZero(), c.key.setZero();
+    c.query.chip(0, 3).setConstant(T(4));
+    for (Index token = 0; token < seq_len; ++token)
+        c.key.chip(0, 3).chip(token, 2).setConstant(token / 64 % 7 == 4 ? std::nextafter(size / 2, size)
+                                                                        : size / 2);
+    return c;
+}
+
 }  // namespace
 
 TEST_CASE_TEMPLATE("seat attention: in any portions, at any seats and ranks, the attention of the whole", T,
@@ -124,6 +138,15 @@ TEST_CASE("seat attention: with windows within a block, across blocks, and longe
 TEST_CASE("seat attention: what becomes of the scores") {
     check(Case<double>{.options = {.scale = 0.1, .softcap = 5}});
     check(Case<double>{.options = {.window = 400, .alibi_slopes = {0.5, 0.25, 0.125, 0.0625}}});
+}
+
+TEST_CASE_TEMPLATE("seat attention: at scores that are rounded by more than a weight can bear", T, float,
+                   double) {
+    for (const double size : {5e5, 2e7, 1e8, 3e15}) {
+        if (std::is_same_v<T, float> && size > 1e9) continue;
+        CAPTURE(size);
+        check(with_scores_of(T(size)));
+    }
 }
 
 }  // namespace attention_seat_attention

@@ -124,8 +124,19 @@ constexpr auto lies = {Lie::row_major, Lie::column_major, Lie::padded, Lie::spre
 template <class T>
 std::vector<Index> edge_sizes() {
     using Tile = detail::ProductTile<T>;
-    return {1,  2,  3,  5, 7, Tile::rows - 1, Tile::rows + 1, Tile::cols - 1, Tile::cols, Tile::cols + 1,
-            64, 65, 100};
+    return {1,
+            2,
+            3,
+            5,
+            Tile::rows - 1,
+            Tile::rows + 1,
+            Tile::rows + 2,
+            Tile::rows + 10,
+            Tile::cols - 1,
+            Tile::cols,
+            Tile::cols + 1,
+            65,
+            100};
 }
 
 }  // namespace
