@@ -1,9 +1,7 @@
 // What bounds attention forward on this core? A tile of queries with a tile of keys, from the first caches:
 // its two products, its softmax, all of it, and beside them the operator. Where all vector instructions share
-// the ports of the fused multiply-adds, no operator is above of_peak of the whole tile. Another thread on the
-// same core comes and goes: `undisturbed` is what a twentieth of the rounds reach.
+// the ports of the fused multiply-adds, no operator is above of_peak of the whole tile.
 
-#include <algorithm>
 #include <initializer_list>
 #include <utility>
 #include <vector>
@@ -78,12 +76,11 @@ double seconds_of(const auto& work) {
     return stopwatch.seconds();
 }
 
-/// Counters: of_peak, the median, and undisturbed. A round does work of so many flops.
+/// Counters: of_peak, the median, and undisturbed (measure.hpp). A round does work of so many flops.
 void measure_rounds(benchmark::State& state, double flops, const auto& seconds_of_work) {
-    std::vector<double> of_peak = bench::rounds_against_peak(state, flops, seconds_of_work).of_peak;
+    const std::vector<double> of_peak = bench::rounds_against_peak(state, flops, seconds_of_work).of_peak;
     state.counters["of_peak"] = bench::median(of_peak);
-    std::sort(of_peak.begin(), of_peak.end());
-    state.counters["undisturbed"] = of_peak[of_peak.size() - 1 - of_peak.size() / 20];
+    state.counters["undisturbed"] = bench::undisturbed(of_peak);
 }
 
 /// Some hundred microseconds of the same tile.

@@ -38,7 +38,7 @@ void long_model(benchmark::State& state) {
         state, 1, 4096);
 }
 
-BENCHMARK(seed_model)->ArgName("batch")->Arg(1)->Arg(32)->Apply(bench::rounds<21>);
+BENCHMARK(seed_model)->ArgName("batch")->Arg(1)->Arg(32)->Apply(bench::rounds<60>);
 BENCHMARK(long_model)->Apply(bench::rounds<7>);
 
 }  // namespace
