@@ -30,23 +30,23 @@ void check_visible(const ra::Mask& mask, const ra::TokenPositions& queries, Inde
                    const ra::TokenPositions& keys, Index first_key, Index num_keys) {
     std::vector<ra::IndexRange> indices(std::size_t(queries.count * group));
     ra::detail::find_seen(mask, 0, queries, group, 0, keys, indices);
-    std::vector<std::vector<bool>> seen;  // [row][key]
-    for (Index i = 0; i < queries.count; ++i)
-        for (Index head = 0; head < group; ++head) {
-            seen.emplace_back();
-            for (Index j = 0; j < num_keys; ++j)
-                seen.back().push_back(
-                    lies_in(keys.position(first_key + j), mask.visible(0, queries.position(i))));
-        }
-    const Index rows = Index(seen.size());
+    std::vector<Index> positions;
+    for (Index j = 0; j < num_keys; ++j) positions.push_back(keys.position(first_key + j));
+    std::vector<std::vector<char>> seen;                   // [query][key], of all its rows
+    std::vector<Index> seen_by(std::size_t(num_keys), 0);  // how many queries see a key
+    for (Index i = 0; i < queries.count; ++i) {
+        const ra::IndexRange range = mask.visible(0, queries.position(i));
+        auto& of_query = seen.emplace_back();
+        for (const Index position : positions) of_query.push_back(lies_in(position, range));
+        for (std::size_t j = 0; j < seen_by.size(); ++j) seen_by[j] += of_query[j];
+    }
+    const Index rows = queries.count * group;
     const ra::detail::VisibleKeys<T> visible(indices, first_key, num_keys);
-    const auto sees = [&](Index row, Index key) { return bool(seen[std::size_t(row)][std::size_t(key)]); };
-    const auto some_see = [&](Index key) {
-        return std::any_of(seen.begin(), seen.end(), [&](const auto& row) { return row[std::size_t(key)]; });
+    const auto sees = [&](Index row, Index key) {
+        return seen[std::size_t(row / group)][std::size_t(key)] != 0;
     };
-    const auto all_see = [&](Index key) {
-        return std::all_of(seen.begin(), seen.end(), [&](const auto& row) { return row[std::size_t(key)]; });
-    };
+    const auto some_see = [&](Index key) { return seen_by[std::size_t(key)] > 0; };
+    const auto all_see = [&](Index key) { return seen_by[std::size_t(key)] == queries.count; };
 
     Index least = num_keys, past_the_most = 0;
     bool in_any = true, in_all = true;
