@@ -3,8 +3,8 @@
 
 namespace ra = ring_attention;
 
-ra::Tensor<float, 3> input_from_elsewhere() {
-    ra::Tensor<float, 3> x(1, 5, 12);
-    x.setConstant(0.5f);
-    return x;
+ra::Tensor<float, 3> logits_from_elsewhere() {
+    ra::Tensor<float, 3> logits(1, 5, 12);
+    logits.setConstant(0.5f);
+    return logits;
 }
