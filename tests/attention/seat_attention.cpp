@@ -143,7 +143,7 @@ TEST_CASE("seat attention: what becomes of the scores") {
 TEST_CASE_TEMPLATE("seat attention: at scores that are rounded by more than a weight can bear", T, float,
                    double) {
     for (const double size : {5e5, 2e7, 1e8, 3e15}) {
-        if (std::is_same_v<T, float> && size > 1e9) continue;
+        if ((std::is_same_v<T, float> && size > 1e9) || (support::sanitized && size != 2e7)) continue;
         CAPTURE(size);
         check(with_scores_of(T(size)));
     }
