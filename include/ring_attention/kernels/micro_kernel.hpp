@@ -189,8 +189,8 @@ struct Strips {
         return {data + row / rows * strip_stride, row_stride, col_stride, strip_stride};
     }
 
-    /// How many rows to multiply next, of those that are left. Tiles of 2 rows wait for their own sums: two
-    /// or three of 8 are faster than a whole one, another of 8 perhaps, and what is left then.
+    /// How many rows to multiply next: a strip, or what is left. A tile of 2 rows has so few sums that each
+    /// multiply-add waits for the one before; where rows adjoin, the last 16 or 24 are taken by eights.
     Index next_rows(Index left) const {
         const bool adjoin = strip_stride == rows * row_stride;
         const bool in_eights = rows > 8 && adjoin && left > rows && left <= 24 && left % 8 == 0;
