@@ -91,7 +91,7 @@ else
         saved rank$rank "SIGTERM to rank $rank"
     done
     # mpirun tells all ranks. Open MPI's kills them a second later, which is short for a busy machine.
-    export OMPI_MCA_odls_base_sigkill_timeout=15
+    export OMPI_MCA_odls_base_sigkill_timeout=5
     start "${mpirun[@]}" -n 3 "$ring_lm" "${endless[@]}" --out mpirun --report-every 3
     kill -INT $job
     ended 20
