@@ -90,8 +90,8 @@ else
         [[ $code -eq 143 ]] || broken "SIGTERM to rank $rank: exit code $code"
         saved rank$rank "SIGTERM to rank $rank"
     done
-    # mpirun tells all ranks. Open MPI's kills them a second later, which is short for a busy machine.
-    export OMPI_MCA_odls_base_sigkill_timeout=5
+    # mpirun tells all ranks. Open MPI's kills them a second later, which is short for a busy machine, and waits as long in any case.
+    export OMPI_MCA_odls_base_sigkill_timeout=3
     start "${mpirun[@]}" -n 3 "$ring_lm" "${endless[@]}" --out mpirun --report-every 3
     kill -INT $job
     ended 20
