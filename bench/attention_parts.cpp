@@ -76,18 +76,11 @@ double seconds_of(const auto& work) {
     return stopwatch.seconds();
 }
 
-/// Counters: of_peak, the median, and undisturbed (measure.hpp). A round does work of so many flops.
-void measure_rounds(benchmark::State& state, double flops, const auto& seconds_of_work) {
-    const std::vector<double> of_peak = bench::rounds_against_peak(state, flops, seconds_of_work).of_peak;
-    state.counters["of_peak"] = bench::median(of_peak);
-    state.counters["undisturbed"] = bench::undisturbed(of_peak);
-}
-
 /// Some hundred microseconds of the same tile.
 void measure_tile(benchmark::State& state, void (*work)(TileOfAttention&)) {
     constexpr int tiles = 32;
     TileOfAttention tile(state.range(0));
-    measure_rounds(state, tiles * TileOfAttention::products_flops(state.range(0)), [&] {
+    bench::rounds_against_peak(state, tiles * TileOfAttention::products_flops(state.range(0)), [&] {
         return seconds_of([&] {
             for (int i = 0; i < tiles; ++i) work(tile);
         });
@@ -127,7 +120,7 @@ void forward(benchmark::State& state) {
     const double flops = bench::attention_forward_flops(1, seq_len, head_dim, false);
     std::vector<double> of_tile;
     double before = tile_speed();
-    measure_rounds(state, flops, [&] {
+    bench::rounds_against_peak(state, flops, [&] {
         const double seconds = seconds_of([&] {
             benchmark::DoNotOptimize(ra::attention(in.q, in.k, in.v, ra::AttentionOptions{.causal = false}));
         });

@@ -57,34 +57,31 @@ double seconds_per_call(const Prepare& prepare, const Work& work) {
     return seconds / calls;
 }
 
-struct Rounds {
-    std::vector<double> seconds, of_peak;  // by round; the ratio to the peak of one thread beside it
-};
-
 /// Runs peak, work, peak, work, ..., peak; seconds_of_work() does the work, of so many flops, and times it.
-Rounds rounds_against_peak(benchmark::State& state, double flops, const auto& seconds_of_work) {
-    Rounds rounds;
+/// Counters: of_peak, the median over the rounds of the ratio to the peak of one thread beside it, and
+/// undisturbed, that of these ratios: run it with RING_ATTENTION_NUM_THREADS=1. Returns the rounds' seconds.
+std::vector<double> rounds_against_peak(benchmark::State& state, double flops, const auto& seconds_of_work) {
+    std::vector<double> all_seconds, of_peak;
     double peak_before = fma_peak();
     for (auto _ : state) {
         const double seconds = seconds_of_work(), peak_after = fma_peak();
-        rounds.seconds.push_back(seconds);
-        rounds.of_peak.push_back(flops / seconds / ((peak_before + peak_after) / 2));
+        all_seconds.push_back(seconds);
+        of_peak.push_back(flops / seconds / ((peak_before + peak_after) / 2));
         peak_before = peak_after;
         state.SetIterationTime(seconds);
     }
-    return rounds;
+    state.counters["of_peak"] = median(of_peak);
+    state.counters["undisturbed"] = undisturbed(of_peak);
+    return all_seconds;
 }
 
-/// Counters: GFLOP/s and of_peak, the medians over the rounds, and undisturbed, that of of_peak: run it with
-/// RING_ATTENTION_NUM_THREADS=1.
-/// Returns the median seconds of a call.
+/// The same over calls that fill 20 ms. One more counter: GFLOP/s, of the median. Returns the median seconds
+/// of a call.
 template <class Prepare, class Work>
 double measure_against_peak(benchmark::State& state, double flops, const Prepare& prepare, const Work& work) {
-    const Rounds rounds = rounds_against_peak(state, flops, [&] { return seconds_per_call(prepare, work); });
-    const double seconds = median(rounds.seconds);
+    const double seconds =
+        median(rounds_against_peak(state, flops, [&] { return seconds_per_call(prepare, work); }));
     state.counters["GFLOP/s"] = flops / seconds / 1e9;
-    state.counters["of_peak"] = median(rounds.of_peak);
-    state.counters["undisturbed"] = undisturbed(rounds.of_peak);
     return seconds;
 }
 
