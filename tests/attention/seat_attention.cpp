@@ -104,8 +104,8 @@ void check(const Case<T>& c, const std::vector<std::vector<Index>>& portions = s
         }
 }
 
-/// Scores of about that size to base 2, whose products are exact: a query sees two of them, in runs of 64
-/// keys in turn, that differ in their last place. Which is the largest is another thing at another seat.
+/// Scores of about that size to base 2, whose products are exact. Those of one run of 64 keys in seven are
+/// larger in their last place, the first run at the second seat: seats have other maxima.
 template <class T>
 Case<T> with_scores_of(T size) {
     Case<T> c;

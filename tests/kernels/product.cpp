@@ -128,6 +128,7 @@ std::vector<Index> edge_sizes() {
             2,
             3,
             5,
+            7,
             Tile::rows - 1,
             Tile::rows + 1,
             Tile::rows + 2,
@@ -135,6 +136,7 @@ std::vector<Index> edge_sizes() {
             Tile::cols - 1,
             Tile::cols,
             Tile::cols + 1,
+            64,
             65,
             100};
 }
